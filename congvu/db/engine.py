@@ -1,0 +1,103 @@
+"""What every SQL engine offers: transactions on plain SQL with group commit, and the text index.
+
+The rooms above write one SQL text for both engines. `?` is the only placeholder. `(?*)` stands for a list of integers in an
+`IN`: `account_id IN (?*)` takes one parameter, a sequence of ints of any length, and the statement's text stays the same.
+Domain functions are synchronous, `f(tx, …)`, touch nothing but their transaction, and may be run again from the start
+(after a deadlock, or alone when a neighbour in the batch failed), so they must not change their arguments.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedText:
+    """One document for the text index, as words separated by single spaces.
+
+    `head` and `body` hold folded words (order kept, for phrases), `exact` the distinct words that carry marks, unfolded. The
+    caller has already put the account's prefix before each word.
+    """
+
+    doc: int
+    head: str
+    body: str
+    exact: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextQuery:
+    """Phrases that must all occur. Each is a tuple of words in order, as in `IndexedText`; the last word of a phrase also
+    matches as the beginning of a longer word when `prefix` is set."""
+
+    phrases: tuple[tuple[str, ...], ...]
+    field: str = "any"  # "head", "body", "any" (each phrase in either), or "exact" (single words only)
+    prefix: bool = True
+
+
+class Tx(Protocol):
+    """One transaction (or one savepoint inside a group commit). Not for use by two threads."""
+
+    def run(self, sql: str, *params: object) -> int:
+        """Executes; returns the number of rows changed."""
+        ...
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        """Executes once for each row of parameters, without a round trip each."""
+        ...
+
+    def all(self, sql: str, *params: object) -> list[Row]: ...
+
+    def one(self, sql: str, *params: object) -> Row | None:
+        """The first row, or None."""
+        ...
+
+    def each(self, sql: str, *params: object) -> Iterator[Row]:
+        """Rows as they come, with bounded memory."""
+        ...
+
+    def touch(self, account_id: int) -> None:
+        """Notes that this account's change log grows: after the commit those who listen are told to look."""
+        ...
+
+    def index_add(self, texts: Sequence[IndexedText]) -> None:
+        """Adds documents to the text index. A document already there is replaced."""
+        ...
+
+    def index_remove(self, docs: Sequence[int]) -> None: ...
+
+    def index_find(self, query: TextQuery) -> list[int]:
+        """The documents that hold all phrases, in ascending order."""
+        ...
+
+
+class Database(Protocol):
+    """One engine, opened by one process."""
+
+    async def write(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs `f` in the next group commit and returns its result after that commit is on disk.
+
+        Raises what `f` raised (its own changes are then undone, its neighbours' kept), `NotNow("disk-full")` or
+        `NotNow("storage-trouble")` when nothing could be committed.
+        """
+        ...
+
+    async def read(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs `f` on a snapshot that cannot be written to. It sees every commit that was acknowledged before the call."""
+        ...
+
+    def write_now(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`write` for programs without an event loop (command line, tests): own transaction, same promises."""
+        ...
+
+    def read_now(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def migrate(self) -> None:
+        """Brings the schema to the newest version, each numbered step in its own transaction."""
+        ...
+
+    def close(self) -> None: ...

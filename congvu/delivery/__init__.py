@@ -1,0 +1,1 @@
+"""A letter's way in, across and out: gather, decide, keep."""

@@ -1,0 +1,1 @@
+"""Units, people, addresses, credentials: who exists, under which address, in which state."""

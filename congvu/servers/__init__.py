@@ -1,0 +1,1 @@
+"""Protocols: bytes in, bytes out. Every server has the same plan: lines, words, table, run."""
