@@ -1,11 +1,14 @@
-"""IMAP words (RFC 3501, RFC 9051): typed values of what clients say, and the rendering of what is answered. No socket."""
+"""IMAP words (RFC 3501, RFC 9051): typed values of what clients say, and the rendering of what is answered.
+
+Pure: no socket, no store. `imap_parse` makes these values from bytes, `imap_names` does mailbox names.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceSet:
-    """`ranges`: pairs low, high, each inclusive, as written; None stands for "*". `saved`: the set was "$" (RFC 5182)."""
+    """`ranges`: pairs low, high, each inclusive, as written; None stands for "*". `saved`: it was "$" (RFC 5182)."""
 
     ranges: tuple[tuple[int | None, int | None], ...]
     saved: bool = False
@@ -13,7 +16,10 @@ class SequenceSet:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """BODY[part text (fields)]. `part`: (1, 2) for "1.2"; `text`: "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT, MIME."""
+    """BODY[part text (fields)]. `part`: (1, 2) for "1.2".
+
+    `text`: "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT, MIME.
+    """
 
     part: tuple[int, ...] = ()
     text: str = ""
@@ -23,8 +29,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class FetchItem:
-    """One item of FETCH. `name`: UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE MODSEQ RFC822 RFC822.HEADER
-    RFC822.TEXT, or BODY[] BINARY[] BINARY.SIZE[] with a `section`. Macros are already expanded."""
+    """One item of FETCH. Macros are already expanded.
+
+    `name`: UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE MODSEQ RFC822 RFC822.HEADER RFC822.TEXT, or BODY[]
+    BINARY[] BINARY.SIZE[] with a `section`.
+    """
 
     name: str
     section: Section | None = None
@@ -34,11 +43,11 @@ class FetchItem:
 
 @dataclass(frozen=True, slots=True)
 class SearchKey:
-    """One search key. `name` is the keyword in capitals (ALL, BODY, OR, NOT, UID, SEQ for a bare set, AND for a list …).
+    """One search key. `name`: the keyword in capitals (ALL, BODY, OR, NOT, UID, SEQ for a bare set, AND for a list …).
 
     `keys` holds child keys (AND any number, OR two, NOT one); `text` a string argument already decoded to str (NFC);
-    `field` the header name of HEADER or the keyword of KEYWORD/UNKEYWORD; `number` of LARGER, SMALLER, MODSEQ, OLDER, YOUNGER;
-    `day` days since 1970-01-01 of BEFORE, ON, SINCE, SENTBEFORE, SENTON, SENTSINCE; `set` of UID and SEQ.
+    `field` the header name of HEADER or the keyword of KEYWORD/UNKEYWORD; `number` of LARGER, SMALLER, MODSEQ, OLDER,
+    YOUNGER; `day` days since 1970-01-01 of BEFORE, ON, SINCE, SENTBEFORE, SENTON, SENTSINCE; `set` of UID and SEQ.
     """
 
     name: str
