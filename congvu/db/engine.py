@@ -1,7 +1,9 @@
 """What every SQL engine offers: transactions on plain SQL with group commit, and the text index.
 
-The rooms above write one SQL text for both engines. `?` is the only placeholder. `(?*)` stands for a list of integers in an
-`IN`: `account_id IN (?*)` takes one parameter, a sequence of ints of any length, and the statement's text stays the same.
+The rooms above write one SQL text for both engines. `?` is the only placeholder. `(?*)` stands for a list of integers
+in an
+`IN`: `account_id IN (?*)` takes one parameter, a sequence of ints of any length, and the statement's text stays the
+same.
 Domain functions are synchronous, `f(tx, …)`, touch nothing but their transaction, and may be run again from the start
 (after a deadlock, or alone when a neighbour in the batch failed), so they must not change their arguments.
 """
@@ -19,8 +21,8 @@ Row = tuple[Any, ...]
 class IndexedText:
     """One document for the text index, as words separated by single spaces.
 
-    `head` and `body` hold folded words (order kept, for phrases), `exact` the distinct words that carry marks, unfolded. The
-    caller has already put the account's prefix before each word.
+    `head` and `body` hold folded words (order kept, for phrases), `exact` the distinct words that carry marks,
+    unfolded. The caller has already put the account's prefix before each word.
     """
 
     doc: int
@@ -31,7 +33,8 @@ class IndexedText:
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """Phrases that must all occur. Each is a tuple of words in order, as in `IndexedText`; the last word of a phrase also
+    """Phrases that must all occur. Each is a tuple of words in order, as in `IndexedText`; the last word of a phrase
+    also
     matches as the beginning of a longer word when `prefix` is set."""
 
     phrases: tuple[tuple[str, ...], ...]
@@ -87,7 +90,8 @@ class Database(Protocol):
         ...
 
     async def read(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs `f` on a snapshot that cannot be written to. It sees every commit that was acknowledged before the call."""
+        """Runs `f` on a snapshot that cannot be written to. It sees every commit that was acknowledged before the
+        call."""
         ...
 
     def write_now(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,3 +1,576 @@
-"""Messages: letters placed in mailboxes. Every function is one step of a caller's transaction and keeps all counters true."""
+"""Messages: letters placed in mailboxes.
+
+Every function is one step of a caller's transaction and leaves all counters, UIDs and the change log true: a UID is
+given
+once, modseqs only grow, a letter's row is written before any message speaks of it. Statements are set-based: a letter
+for a thousand accounts costs as many statements as one for a single account.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from typing import NamedTuple
+
+from congvu.base.failure import Refused
+from congvu.codec.mime import Scan
+from congvu.db.blobs import Blob
+from congvu.db.engine import Tx
+from congvu.mailstore import changes
+from congvu.mailstore.changes import Kind
 
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
+MAX_KEYWORDS = 200  # of one mailbox: bounds the FLAGS line of every SELECT
+MAX_KEYWORD = 100  # characters of one
+_TOUCH_AFTER = 3600  # a blob stored again within the hour need not say so: the sweeper's grace is days
+
+
+@dataclass(frozen=True, slots=True)
+class NewLetter:
+    """A letter about to be kept. `prefix`: headers added on arrival; `shared`: its text is indexed once for all who got
+    it."""
+
+    id: int
+    blob: Blob
+    prefix: bytes
+    scan: Scan
+    shared: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.prefix) + self.blob.size
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One mailbox a letter goes to."""
+
+    account_id: int
+    mailbox_id: int
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a letter came to lie."""
+
+    account_id: int
+    mailbox_id: int
+    uid: int
+    uid_validity: int
+    modseq: int
+
+
+class Row(NamedTuple):
+    """One message as a FETCH needs it (a tuple because fifty thousand are made at a time). Times in seconds since
+    1970."""
+
+    uid: int
+    letter_id: int
+    thread_id: int
+    modseq: int
+    flags: int
+    keywords: str
+    received: int
+    saved: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is needed to read a letter: the bytes are `prefix` followed by the blob; `parts` as codec.mime packs
+    them."""
+
+    letter_id: int
+    blob: Blob
+    prefix: bytes
+    parts: bytes
+
+
+class Op(Enum):
+    """How STORE changes flags."""
+
+    SET = "set"
+    ADD = "add"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """`changed`: the rows as they are now; `failed`: UIDs that had changed since (rfc7162 3.1.3); `modseq`: of the
+    change."""
+
+    changed: list[Row]
+    failed: list[int]
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Which UIDs became which (rfc9051 COPYUID)."""
+
+    uid_validity: int
+    source: list[int]
+    target: list[int]
+
+
+_COLUMNS = "uid, letter_id, thread_id, modseq, flags, keywords, received, saved, size"
+
+
+def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
+    """The rows of the blob and the letter. The blob's bytes must be safe on disk already."""
+    scan = letter.scan
+    tx.run(
+        "INSERT INTO blob (hash, size, place, touched) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE"
+        " SET touched = excluded.touched WHERE blob.touched < excluded.touched - ?",
+        letter.blob.hash,
+        letter.blob.size,
+        letter.blob.place,
+        int(now),
+        _TOUCH_AFTER,
+    )
+    tx.run(
+        "INSERT INTO letter (id, hash, size, prefix, envelope, structure, parts, sent, subject, sender, recipients,"
+        " preview, shared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        letter.id,
+        letter.blob.hash,
+        letter.size,
+        letter.prefix,
+        scan.envelope,
+        scan.structure,
+        scan.parts,
+        scan.sent,
+        scan.subject,
+        scan.sender,
+        scan.recipients,
+        scan.preview,
+        int(letter.shared),
+    )
+
+
+def place(
+    tx: Tx, letter: NewLetter, targets: Sequence[Target], received: float, now: float, check_quota: bool = True
+) -> list[Placed | Refused]:
+    """Puts a kept letter into one mailbox each of many accounts; the answers come in the order of the targets.
+
+    A target answers `Refused`: over-quota (row 6.1), no-such-mailbox, too-many-keywords. Two targets in one account are
+    the caller's error.
+    """
+    by_account = {t.account_id: t for t in targets}
+    if len(by_account) != len(targets):
+        raise ValueError("one target an account")
+    answers: dict[int, Placed | Refused] = {}
+    for t in targets:
+        if t.mailbox_id != 1 and not _exists(tx, t.account_id, t.mailbox_id):
+            answers[t.account_id] = Refused("no-such-mailbox")
+        elif t.keywords:
+            try:
+                learn_keywords(tx, t.account_id, t.mailbox_id, t.keywords)
+            except Refused as refused:
+                answers[t.account_id] = refused
+    # In ascending order, as everywhere: writers that lock several accounts then never wait for each other in a ring.
+    wanted = sorted(a for a in by_account if a not in answers)
+    modseqs: dict[int, int] = dict(
+        tx.all(
+            "UPDATE store SET modseq = modseq + 1, used = used + ?, messages = messages + 1"
+            " WHERE account_id IN (?*) AND (quota = 0 OR used + ? <= quota OR ? = 0) RETURNING account_id, modseq",
+            letter.size,
+            wanted,
+            letter.size,
+            int(check_quota),
+        )
+    )
+    for account in wanted:
+        if account not in modseqs:
+            answers[account] = Refused("over-quota")
+    by_kind: dict[tuple[int, int], list[int]] = {}
+    for account in sorted(modseqs):
+        t = by_account[account]
+        by_kind.setdefault((t.mailbox_id, t.flags & (SEEN | DELETED)), []).append(account)
+    for (mailbox_id, flags), accounts in by_kind.items():
+        for account, uid, validity in tx.all(
+            "UPDATE mailbox SET uid_next = uid_next + 1, messages = messages + 1, unseen = unseen + ?,"
+            " deleted = deleted + ?, size = size + ?,"
+            " modseq = (SELECT s.modseq FROM store s WHERE s.account_id = mailbox.account_id)"
+            " WHERE id = ? AND account_id IN (?*) RETURNING account_id, uid_next - 1, uid_validity",
+            int(not flags & SEEN),
+            int(bool(flags & DELETED)),
+            letter.size,
+            mailbox_id,
+            accounts,
+        ):
+            answers[account] = Placed(account, mailbox_id, uid, validity, modseqs[account])
+    threads = _threads(tx, letter, sorted(modseqs))
+    messages: list[tuple[object, ...]] = []
+    log: list[tuple[int, int, int, int]] = []
+    for account, modseq in modseqs.items():
+        placed = answers[account]
+        if isinstance(placed, Refused):
+            raise LookupError(f"account {account} lost its mailbox between two statements")
+        t = by_account[account]
+        messages.append(
+            (
+                account,
+                t.mailbox_id,
+                placed.uid,
+                letter.id,
+                threads[account],
+                modseq,
+                t.flags,
+                " ".join(t.keywords),
+                int(received),
+                int(now),
+                letter.size,
+            )
+        )
+        log.append((account, modseq, t.mailbox_id, placed.uid))
+    _insert(tx, messages)
+    changes.record_appeared(tx, log)
+    return [answers[t.account_id] for t in targets]
+
+
+def uids(tx: Tx, account_id: int, mailbox_id: int) -> "array[int]":
+    """All UIDs of a mailbox, ascending: four bytes each."""
+    return array(
+        "I",
+        (
+            r[0]
+            for r in tx.each(
+                "SELECT uid FROM message WHERE account_id = ? AND mailbox_id = ? ORDER BY uid", account_id, mailbox_id
+            )
+        ),
+    )
+
+
+def rows(tx: Tx, account_id: int, mailbox_id: int, low: int, high: int) -> list[Row]:
+    """The messages with UIDs from `low` to `high`, ascending. The caller bounds the range."""
+    return [
+        Row._make(r)
+        for r in tx.all(
+            f"SELECT {_COLUMNS} FROM message"  # noqa: S608  constant columns
+            " WHERE account_id = ? AND mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid",
+            account_id,
+            mailbox_id,
+            low,
+            high,
+        )
+    ]
+
+
+def bodies(tx: Tx, letter_ids: Iterable[int]) -> dict[int, Body]:
+    """How to read these letters."""
+    return {
+        r[0]: Body(r[0], Blob(r[1], r[2], r[3]), r[4], r[5])
+        for r in tx.all(
+            "SELECT l.id, b.hash, b.size, b.place, l.prefix, l.parts FROM letter l JOIN blob b ON b.hash = l.hash"
+            " WHERE l.id IN (?*)",
+            list(letter_ids),
+        )
+    }
+
+
+def rendered(tx: Tx, letter_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
+    """ENVELOPE and BODYSTRUCTURE of these letters, as they go on the wire."""
+    return {
+        r[0]: (r[1], r[2])
+        for r in tx.all("SELECT id, envelope, structure FROM letter WHERE id IN (?*)", list(letter_ids))
+    }
+
+
+def store(
+    tx: Tx,
+    account_id: int,
+    mailbox_id: int,
+    uids: Sequence[int],
+    op: Op,
+    flags: int,
+    keywords: tuple[str, ...],
+    now: float,
+    unchanged_since: int | None = None,
+) -> Stored:
+    """Changes flags and keywords of the messages that exist among `uids` (ascending).
+
+    A message whose flags are already so keeps its modseq. Raises `Refused("too-many-keywords")`.
+    """
+    if keywords and op is not Op.REMOVE:
+        learn_keywords(tx, account_id, mailbox_id, keywords)
+    todo, failed = [], []
+    for row in _chosen(tx, account_id, mailbox_id, uids):
+        if unchanged_since is not None and row.modseq > unchanged_since:
+            failed.append(row.uid)
+        else:
+            todo.append(row)
+    by_value: dict[tuple[int, str], list[Row]] = {}
+    for row in todo:
+        value = _after(row, op, flags, keywords)
+        if value != (row.flags, row.keywords):
+            by_value.setdefault(value, []).append(row)
+    if not by_value:
+        return Stored([], failed, 0)
+    modseq = changes.advance(tx, account_id)
+    unseen = deleted = 0
+    changed: list[Row] = []
+    for (new_flags, new_keywords), group in by_value.items():
+        tx.run(
+            "UPDATE message SET flags = ?, keywords = ?, modseq = ?"
+            " WHERE account_id = ? AND mailbox_id = ? AND uid IN (?*)",
+            new_flags,
+            new_keywords,
+            modseq,
+            account_id,
+            mailbox_id,
+            [r.uid for r in group],
+        )
+        for r in group:
+            unseen += (not new_flags & SEEN) - (not r.flags & SEEN)
+            deleted += bool(new_flags & DELETED) - bool(r.flags & DELETED)
+            changed.append(r._replace(flags=new_flags, keywords=new_keywords, modseq=modseq))
+    changed.sort()
+    _count(tx, account_id, mailbox_id, modseq, unseen=unseen, deleted=deleted)
+    changes.record(tx, account_id, modseq, mailbox_id, Kind.FLAGS, (r.uid for r in changed))
+    return Stored(changed, failed, modseq)
+
+
+def copy(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_id: int, now: float) -> Copied:
+    """Copies messages within an account: same letter, thread, flags and INTERNALDATE (rfc9051 6.4.7).
+
+    Raises `Refused`: over-quota, no-such-mailbox, too-many-keywords. Then nothing is copied.
+    """
+    chosen = _chosen(tx, account_id, mailbox_id, uids)
+    size = sum(r.size for r in chosen)
+    if not tx.run(
+        "UPDATE store SET used = used + ?, messages = messages + ?"
+        " WHERE account_id = ? AND (quota = 0 OR used + ? <= quota)",
+        size,
+        len(chosen),
+        account_id,
+        size,
+    ):
+        raise Refused("over-quota")
+    modseq = changes.advance(tx, account_id)
+    return _put(tx, account_id, chosen, target_id, modseq, now)
+
+
+def move(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_id: int, now: float) -> Copied:
+    """Moves messages within an account as one change (RFC 6851). Raises `Refused` as `copy` does, but for the quota."""
+    chosen = _chosen(tx, account_id, mailbox_id, uids)
+    modseq = changes.advance(tx, account_id)
+    if mailbox_id == target_id:
+        # The new UIDs need a number of their own: one row tells of one kind of change to one mailbox under one modseq.
+        copied = _put(tx, account_id, chosen, target_id, modseq, now)
+        _remove(tx, account_id, mailbox_id, chosen, changes.advance(tx, account_id))
+        return copied
+    copied = _put(tx, account_id, chosen, target_id, modseq, now)
+    _remove(tx, account_id, mailbox_id, chosen, modseq)
+    return copied
+
+
+def expunge(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int] | None, now: float) -> list[int]:
+    r"""Removes the messages flagged \Deleted, among `uids` when given; returns the UIDs that went."""
+    if uids is None:
+        found = tx.all(
+            f"SELECT {_COLUMNS} FROM message"  # noqa: S608  constant columns
+            " WHERE account_id = ? AND mailbox_id = ? AND (flags & 8) <> 0 ORDER BY uid",
+            account_id,
+            mailbox_id,
+        )
+        chosen = [Row._make(r) for r in found]
+    else:
+        chosen = [r for r in _chosen(tx, account_id, mailbox_id, uids) if r.flags & DELETED]
+    if chosen:
+        modseq = changes.advance(tx, account_id)
+        _remove(tx, account_id, mailbox_id, chosen, modseq)
+        tx.run(
+            "UPDATE store SET used = used - ?, messages = messages - ? WHERE account_id = ?",
+            sum(r.size for r in chosen),
+            len(chosen),
+            account_id,
+        )
+    return [r.uid for r in chosen]
+
+
+def learn_keywords(tx: Tx, account_id: int, mailbox_id: int, keywords: tuple[str, ...]) -> None:
+    """Adds to the keywords that the mailbox announces in FLAGS. Raises `Refused("too-many-keywords")`."""
+    row = tx.one("SELECT keywords FROM mailbox WHERE account_id = ? AND id = ?", account_id, mailbox_id)
+    known = row[0].split() if row else []
+    have = {k.lower() for k in known}
+    new = [k for k in dict.fromkeys(keywords) if k.lower() not in have]
+    if not new:
+        return
+    if len(known) + len(new) > MAX_KEYWORDS or any(len(k) > MAX_KEYWORD for k in new):
+        raise Refused("too-many-keywords")
+    tx.run(
+        "UPDATE mailbox SET keywords = ? WHERE account_id = ? AND id = ?",
+        " ".join(known + new),
+        account_id,
+        mailbox_id,
+    )
+
+
+def thread_key(message_id: str) -> int:
+    """63 bits of a Message-ID: enough that two of one account's letters never meet by accident."""
+    return int.from_bytes(blake2b(message_id.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1
+
+
+def _threads(tx: Tx, letter: NewLetter, accounts: list[int]) -> dict[int, int]:
+    """The thread of the letter in each account: that of the nearest letter it refers to, else one of its own.
+
+    A thread, once given, never changes (rfc8474 5.2); references not yet seen are noted for letters that come late.
+    """
+    names = ([letter.scan.message_id] if letter.scan.message_id else []) + list(reversed(letter.scan.references))
+    keys = list(dict.fromkeys(thread_key(n) for n in names))
+    threads: dict[int, int] = {}
+    if not keys or not accounts:
+        return dict.fromkeys(accounts, letter.id)
+    known: dict[int, dict[int, int]] = {}
+    for account, key, thread in tx.all(
+        "SELECT account_id, key, thread_id FROM thread_key WHERE account_id IN (?*) AND key IN (?*)", accounts, keys
+    ):
+        known.setdefault(account, {})[key] = thread
+    new: list[tuple[int, int, int]] = []
+    for account in accounts:
+        have = known.get(account, {})
+        thread = next((have[k] for k in keys if k in have), letter.id)
+        threads[account] = thread
+        new += [(account, k, thread) for k in sorted(keys) if k not in have]
+    tx.many(
+        "INSERT INTO thread_key (account_id, key, thread_id) VALUES (?, ?, ?) ON CONFLICT (account_id, key) DO NOTHING",
+        new,
+    )
+    return threads
+
+
+def _after(row: Row, op: Op, flags: int, keywords: tuple[str, ...]) -> tuple[int, str]:
+    match op:
+        case Op.SET:
+            return flags, " ".join(dict.fromkeys(keywords))
+        case Op.ADD:
+            have = row.keywords.split()
+            lower = {k.lower() for k in have}
+            return row.flags | flags, " ".join(have + [k for k in dict.fromkeys(keywords) if k.lower() not in lower])
+        case Op.REMOVE:
+            drop = {k.lower() for k in keywords}
+            return row.flags & ~flags, " ".join(k for k in row.keywords.split() if k.lower() not in drop)
+
+
+def _chosen(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> list[Row]:
+    """The rows of `uids` (ascending): one range when they lie close, else by list."""
+    if not uids:
+        return []
+    if uids[-1] - uids[0] < 2 * len(uids) + 100:
+        wanted = set(uids)
+        return [r for r in rows(tx, account_id, mailbox_id, uids[0], uids[-1]) if r.uid in wanted]
+    return [
+        Row._make(r)
+        for r in tx.all(
+            f"SELECT {_COLUMNS} FROM message"  # noqa: S608  constant columns
+            " WHERE account_id = ? AND mailbox_id = ? AND uid IN (?*) ORDER BY uid",
+            account_id,
+            mailbox_id,
+            list(uids),
+        )
+    ]
+
+
+def _put(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq: int, now: float) -> Copied:
+    """Rows for messages that come to a mailbox from another one."""
+    words = Counter(k for r in chosen for k in r.keywords.split())
+    if words:
+        learn_keywords(tx, account_id, target_id, tuple(words))
+    target = tx.one(
+        "UPDATE mailbox SET uid_next = uid_next + ?, messages = messages + ?, unseen = unseen + ?,"
+        " deleted = deleted + ?, size = size + ?, modseq = ?"
+        " WHERE account_id = ? AND id = ? RETURNING uid_next, uid_validity",
+        len(chosen),
+        len(chosen),
+        sum(not r.flags & SEEN for r in chosen),
+        sum(bool(r.flags & DELETED) for r in chosen),
+        sum(r.size for r in chosen),
+        modseq,
+        account_id,
+        target_id,
+    )
+    if target is None:
+        raise Refused("no-such-mailbox")
+    first = target[0] - len(chosen)
+    new = list(range(first, first + len(chosen)))
+    _insert(
+        tx,
+        [
+            (
+                account_id,
+                target_id,
+                uid,
+                r.letter_id,
+                r.thread_id,
+                modseq,
+                r.flags,
+                r.keywords,
+                r.received,
+                int(now),
+                r.size,
+            )
+            for uid, r in zip(new, chosen, strict=True)
+        ],
+    )
+    if chosen:
+        changes.record(tx, account_id, modseq, target_id, Kind.APPEARED, new)
+    return Copied(target[1], [r.uid for r in chosen], new)
+
+
+def _remove(tx: Tx, account_id: int, mailbox_id: int, chosen: list[Row], modseq: int) -> None:
+    """Takes rows out of a mailbox; the account's own sums are the caller's."""
+    if not chosen:
+        return
+    gone = [r.uid for r in chosen]
+    tx.run("DELETE FROM message WHERE account_id = ? AND mailbox_id = ? AND uid IN (?*)", account_id, mailbox_id, gone)
+    _count(
+        tx,
+        account_id,
+        mailbox_id,
+        modseq,
+        messages=-len(chosen),
+        unseen=-sum(not r.flags & SEEN for r in chosen),
+        deleted=-sum(bool(r.flags & DELETED) for r in chosen),
+        size=-sum(r.size for r in chosen),
+    )
+    changes.record(tx, account_id, modseq, mailbox_id, Kind.VANISHED, gone, [r.letter_id for r in chosen])
+
+
+def _count(
+    tx: Tx,
+    account_id: int,
+    mailbox_id: int,
+    modseq: int,
+    *,
+    messages: int = 0,
+    unseen: int = 0,
+    deleted: int = 0,
+    size: int = 0,
+) -> None:
+    tx.run(
+        "UPDATE mailbox SET messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, size = size + ?,"
+        " modseq = ? WHERE account_id = ? AND id = ?",
+        messages,
+        unseen,
+        deleted,
+        size,
+        modseq,
+        account_id,
+        mailbox_id,
+    )
+
+
+def _insert(tx: Tx, messages: Sequence[tuple[object, ...]]) -> None:
+    tx.many(
+        "INSERT INTO message (account_id, mailbox_id, uid, letter_id, thread_id, modseq, flags, keywords, received,"
+        " saved, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        messages,
+    )
+
+
+def _exists(tx: Tx, account_id: int, mailbox_id: int) -> bool:
+    return tx.one("SELECT 1 FROM mailbox WHERE account_id = ? AND id = ?", account_id, mailbox_id) is not None

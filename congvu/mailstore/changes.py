@@ -1,0 +1,99 @@
+"""The change log of one account: every change to its mailboxes under a number that only grows (modseq, RFC 7162).
+
+IMAP's untagged lines, the text index, and later JMAP and push read it with a cursor of their own. One row tells of one
+change to one mailbox, however many messages it touched. A notification is only a hint to look here.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from congvu.codec import uidset
+from congvu.db.engine import Tx
+
+
+class Kind(IntEnum):
+    """What happened."""
+
+    APPEARED = 1
+    FLAGS = 2
+    VANISHED = 3
+    MAILBOX = 4  # created, renamed, deleted, subscribed
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row. `uids`: a sequence set (codec.uidset); `letters`: for VANISHED the letters, in the order of the uids."""
+
+    modseq: int
+    mailbox_id: int
+    kind: Kind
+    uids: str
+    letters: tuple[int, ...]
+
+
+def advance(tx: Tx, account_id: int) -> int:
+    """The account's next modseq. Holds the account against other writers until the transaction ends."""
+    row = tx.one("UPDATE store SET modseq = modseq + 1 WHERE account_id = ? RETURNING modseq", account_id)
+    if row is None:
+        raise LookupError(f"account {account_id} has no store")
+    return int(row[0])
+
+
+def record(
+    tx: Tx,
+    account_id: int,
+    modseq: int,
+    mailbox_id: int,
+    kind: Kind,
+    uids: Iterable[int] = (),
+    letters: Sequence[int] = (),
+) -> None:
+    """Writes one row; two of one kind in one mailbox under one modseq are the caller's error."""
+    packed = struct.pack(f">{len(letters)}q", *letters) if kind is Kind.VANISHED else None
+    tx.run(
+        "INSERT INTO change (account_id, modseq, mailbox_id, kind, uids, letters) VALUES (?, ?, ?, ?, ?, ?)",
+        account_id,
+        modseq,
+        mailbox_id,
+        int(kind),
+        uidset.encode(uids),
+        packed,
+    )
+    tx.touch(account_id)
+
+
+def record_appeared(tx: Tx, rows: Sequence[tuple[int, int, int, int]]) -> None:
+    """One letter that appeared in many accounts: (account, modseq, mailbox, uid) each, without a round trip each."""
+    tx.many(
+        "INSERT INTO change (account_id, modseq, mailbox_id, kind, uids) VALUES (?, ?, ?, 1, ?)",
+        [(account, modseq, mailbox, str(uid)) for account, modseq, mailbox, uid in rows],
+    )
+    for account, _, _, _ in rows:
+        tx.touch(account)
+
+
+def highest(tx: Tx, account_id: int) -> int:
+    """The account's last modseq."""
+    row = tx.one("SELECT modseq FROM store WHERE account_id = ?", account_id)
+    return int(row[0]) if row else 0
+
+
+def since(tx: Tx, account_id: int, modseq: int, mailbox_id: int | None = None, limit: int = 10_000) -> list[Change]:
+    """The rows after `modseq`, oldest first, of one mailbox or of all.
+
+    At most `limit`: a full answer means ask again from the last one's modseq minus one (rows of one modseq belong
+    together).
+    """
+    sql = "SELECT modseq, mailbox_id, kind, uids, letters FROM change WHERE account_id = ? AND modseq > ?"
+    params: list[object] = [account_id, modseq]
+    if mailbox_id is not None:
+        sql += " AND mailbox_id = ?"
+        params.append(mailbox_id)
+    sql += " ORDER BY modseq, mailbox_id, kind LIMIT ?"
+    params.append(limit)
+    return [
+        Change(m, box, Kind(kind), uids, struct.unpack(f">{len(packed) // 8}q", packed) if packed else ())
+        for m, box, kind, uids, packed in tx.all(sql, *params)
+    ]
