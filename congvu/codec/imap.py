@@ -3,7 +3,14 @@
 Pure: no socket, no store. `imap_parse` makes these values from bytes, `imap_names` does mailbox names.
 """
 
-from dataclasses import dataclass
+import re
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+FLAG_NAMES = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")  # bit 0, 1, 2 … of a message's flags
+FLAG_BITS = {name.upper(): 1 << bit for bit, name in enumerate(FLAG_NAMES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,8 @@ class Section:
 class FetchItem:
     """One item of FETCH. Macros are already expanded.
 
-    `name`: UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE MODSEQ RFC822 RFC822.HEADER RFC822.TEXT, or BODY[]
-    BINARY[] BINARY.SIZE[] with a `section`.
+    `name`: UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE MODSEQ RFC822 RFC822.HEADER RFC822.TEXT, or
+    BODY[] BINARY[] BINARY.SIZE[] with a `section`.
     """
 
     name: str
@@ -57,3 +64,185 @@ class SearchKey:
     number: int = 0
     day: int = 0
     set: SequenceSet | None = None
+
+
+# What clients say: one value for each form of arguments. The command's name stays outside.
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A command without arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """LOGIN. The password does not show in a repr."""
+
+    login: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """AUTHENTICATE. `initial`: the initial response of SASL-IR, None when not given."""
+
+    mechanism: str
+    initial: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """ENABLE: words in capitals."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """ID (RFC 2971)."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """SELECT and EXAMINE. `params`: names in capitals (CONDSTORE)."""
+
+    mailbox: str
+    params: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """DELETE, SUBSCRIBE, UNSUBSCRIBE."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """CREATE. `use`: special uses in lower case without the backslash (RFC 6154 3)."""
+
+    mailbox: str
+    use: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """RENAME."""
+
+    mailbox: str
+    new_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """LIST and LSUB (RFC 5258, 5819, 6154). `select`, `returns`: options in capitals; `status`: the items of STATUS()."""
+
+    reference: str
+    patterns: tuple[str, ...]
+    select: frozenset[str] = frozenset()
+    returns: frozenset[str] = frozenset()
+    status: tuple[str, ...] = ()
+    extended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """STATUS. `items` in capitals."""
+
+    mailbox: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """APPEND up to the message's literal, which is streamed. `utf8`: it stands in UTF8 (…) (RFC 6855)."""
+
+    mailbox: str
+    flags: int
+    keywords: tuple[str, ...]
+    received: int | None
+    utf8: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """SEARCH. `returns`: RETURN options in capitals, ("ALL",) for RETURN (), None when RETURN was not given."""
+
+    key: SearchKey
+    returns: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """FETCH with the modifier of CONDSTORE."""
+
+    set: SequenceSet
+    items: tuple[FetchItem, ...]
+    changed_since: int | None
+
+
+class StoreOp(Enum):
+    """What STORE does with the flags it names."""
+
+    SET = "FLAGS"
+    ADD = "+FLAGS"
+    REMOVE = "-FLAGS"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """STORE with the modifier of CONDSTORE."""
+
+    set: SequenceSet
+    op: StoreOp
+    silent: bool
+    flags: int
+    keywords: tuple[str, ...]
+    unchanged_since: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """COPY and MOVE."""
+
+    set: SequenceSet
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uids:
+    """UID EXPUNGE."""
+
+    set: SequenceSet
+
+
+# What is answered.
+
+_ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
+
+
+def string(value: str | bytes, utf8: bool = False) -> bytes:
+    """A quoted string, or a literal when quotes cannot hold it. `utf8`: quotes may hold more than ASCII."""
+    data = value.encode() if isinstance(value, str) else value
+    if b"\r" in data or b"\n" in data or b"\0" in data or (not utf8 and not data.isascii()):
+        return b"{%d}\r\n%b" % (len(data), data)
+    return b'"%b"' % data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
+def astring(value: str | bytes, utf8: bool = False) -> bytes:
+    """An atom where that is enough, else as `string`."""
+    data = value.encode() if isinstance(value, str) else value
+    return data if _ATOM.fullmatch(data) and data.upper() != b"NIL" else string(data, utf8)
+
+
+def internal_date(seconds: int, zone: int = 0) -> str:
+    """`"22-Nov-2026 07:05:00 +0700"` with its quotes; `zone` in minutes east."""
+    t = time.gmtime(seconds + zone * 60)
+    sign = "-" if zone < 0 else "+"
+    hours, minutes = divmod(abs(zone), 60)
+    return (
+        f'"{t.tm_mday:02d}-{MONTHS[t.tm_mon - 1]}-{t.tm_year:04d} {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}'
+        f' {sign}{hours:02d}{minutes:02d}"'
+    )

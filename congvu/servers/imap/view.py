@@ -2,7 +2,7 @@
 
 The view is an array of UIDs, four bytes a message, and the place up to which the account's change log has been read.
 News is read by a plain function inside a transaction (`read_news`) and turned into lines on the event loop
-(`Selected.tell`); between the two nothing is shared. The view never drops a message before the client was told of it, so
+(`Selected.tell`); between the two nothing is shared. The view never drops a message before the client was told, so
 sequence numbers always mean what the client thinks they mean (rfc9051 7.5.1).
 """
 
@@ -13,15 +13,11 @@ from dataclasses import dataclass
 
 from congvu.base.failure import Refused
 from congvu.codec import uidset
-from congvu.codec.imap import SequenceSet
+from congvu.codec.imap import FLAG_NAMES, SequenceSet
 from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, message
 
-_NAMES = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")
-SYSTEM_FLAGS = {name.upper(): 1 << bit for bit, name in enumerate(_NAMES)}
-"""Wire name in capitals → bit of `message.flags`."""
-
-_FLAG_TEXT = tuple(" ".join(name for bit, name in enumerate(_NAMES) if flags >> bit & 1) for flags in range(32))
+_FLAG_TEXT = tuple(" ".join(name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1) for flags in range(32))
 _LIMIT = 10_000  # changes read at once; a session that slept longer reads on in further rounds of the same transaction
 _PIECE = 500  # UIDs further apart than this are looked up by ranges of their own
 
