@@ -12,7 +12,8 @@ log = logging.getLogger("congvu")
 
 
 class Secret:
-    """A password or key that does not show itself in a log, a trace or a `repr`. `reveal()` gives it to who needs it."""
+    """A password or key that does not show itself in a log, a trace or a `repr`. `reveal()` gives it to who needs
+    it."""
 
     __slots__ = ("_value",)
 
@@ -51,7 +52,7 @@ _left = int(_count or 1)
 
 def step(name: str) -> None:
     """Marks a step of *keep*. The crash tests name one in CONGVU_KILL_AT and the process dies there by SIGKILL."""
-    global _left
+    global _left  # noqa: PLW0603  one counter a process, set from its environment
     if _name == name:
         _left -= 1
         if _left <= 0:

@@ -259,6 +259,16 @@ def quota(tx: Tx, account_id: int) -> Quota:
     return Quota(*row)
 
 
+def full(tx: Tx, account_ids: list[int]) -> set[int]:
+    """Which of these accounts have no room left."""
+    return {
+        r[0]
+        for r in tx.all(
+            "SELECT account_id FROM store WHERE account_id IN (?*) AND quota > 0 AND used >= quota", account_ids
+        )
+    }
+
+
 def valid_name(name: str) -> str:
     """The name in NFC without a trailing separator. Raises `Refused("bad-mailbox-name")` for one that cannot be kept:
     empty levels, control characters, "." or "..", longer or deeper than the bounds."""

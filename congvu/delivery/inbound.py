@@ -1,0 +1,220 @@
+"""A letter's way in: gather what is known of it, decide, keep it. One path for every door (MX, submission, LMTP).
+
+Promises: `take` returns only after the letter's bytes and all its rows are on disk; what was received is stored as it came.
+Must never accept for an address that nobody holds, relay for a stranger, or let a person write under another's name
+(row 8.3: no seizing of others' addresses).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Protocol
+
+from congvu.base.clock import Clock, Identifiers
+from congvu.base.config import Config
+from congvu.base.failure import NotNow, Refused
+from congvu.base.observe import printable
+from congvu.codec import mime
+from congvu.db.blobs import Blob, BlobKeeper, Spool
+from congvu.db.engine import Database, Tx
+from congvu.delivery import queue
+from congvu.directory import addresses, lifecycle
+from congvu.mailstore import mailbox, message
+
+# From so many local recipients on, a letter's text is indexed once for all of them: the index then grows with the
+# letters and not with the readers of every circular, while a search still reads few postings of others.
+SHARED_FROM = 8
+MAX_HOPS = 100  # rfc5321 6.3: a letter with more Received lines than this goes in circles
+_PLACE_AT_A_TIME = 1000  # accounts in one statement
+
+
+class SignedIn(Protocol):
+    """Who sends, as `actions.accounts` found."""
+
+    @property
+    def account_id(self) -> int: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end. `protocol` as RFC 3848 names it; `tls`: version and cipher, "" without."""
+
+    ip: str
+    helo: str
+    protocol: str
+    tls: str
+    signed_in: SignedIn | None
+    door: str  # "mx", "submission", "lmtp"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recipient that was accepted. `account_id` None: elsewhere, goes to the queue. DSN wishes as RFC 3461 words them."""
+
+    address: str
+    account_id: int | None
+    notify: str = ""
+    orcpt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A letter whose last byte has come."""
+
+    peer: Peer
+    sender: str
+    recipients: tuple[Recipient, ...]
+    spool: Spool
+    utf8: bool
+    body: str
+    ret: str
+    envid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `decide` looks at."""
+
+    hops: int
+    own: frozenset[str] | None  # the sender's own addresses; None for a stranger
+    from_addresses: tuple[str, ...]
+
+
+def decide(facts: Facts) -> None:
+    """Same facts, same decision. Raises `Refused`: mail-loop, from-missing, not-your-address."""
+    if facts.hops > MAX_HOPS:
+        raise Refused("mail-loop", hops=facts.hops)
+    if facts.own is not None:
+        if not facts.from_addresses:
+            raise Refused("from-missing")
+        for address in facts.from_addresses:
+            if address not in facts.own:
+                raise Refused("not-your-address", address=printable(address))
+
+
+class Inbound:
+    """The way in of one process."""
+
+    def __init__(self, db: Database, blobs: BlobKeeper, clock: Clock, ids: Identifiers, config: Config) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._clock = clock
+        self._ids = ids
+        self._config = config
+
+    async def may_send(self, peer: Peer, sender: str) -> None:
+        """MAIL FROM: a person uses an own address, a stranger any. Raises `Refused("not-your-address")`."""
+        if peer.signed_in is None:
+            return
+        own = await self._db.read(addresses.of_account, peer.signed_in.account_id)
+        if not sender or addresses.normalise(sender) not in own:
+            raise Refused("not-your-address", address=printable(sender))
+
+    async def may_receive(self, peer: Peer, sender: str, wanted: Sequence[str]) -> list[Recipient | Refused | NotNow]:
+        """RCPT TO: an answer for each of a run of addresses, found with one read.
+
+        `Refused`: no-such-address, address-revoked, relay-denied. `NotNow`: mailbox-full (row 6.1; the sender's server
+        tries again while the owner makes room).
+        """
+        return await self._db.read(_may_receive, self._config, peer.signed_in is not None, list(wanted))
+
+    async def take(self, letter: Arriving) -> list[Refused | NotNow | None]:
+        """Keeps a letter for its recipients; an answer for each, in order, None meaning kept.
+
+        Raises `Refused` (mail-loop, from-missing, not-your-address) or `NotNow` (disk-full, storage-trouble) for the
+        letter as a whole: then nothing of it is kept.
+        """
+        content = letter.spool.buffer()
+        if isinstance(content, bytes):
+            scan = mime.scan(content)
+        else:
+            scan = await asyncio.to_thread(mime.scan, content)  # a large letter must not hold up the others
+        person = letter.peer.signed_in
+        own = None
+        if person is not None:
+            own = frozenset(await self._db.read(addresses.of_account, person.account_id))
+        decide(Facts(_hops(content, scan), own, tuple(addresses.normalise(a) for a in scan.from_addresses)))
+        blob = await self._blobs.put(letter.spool)
+        now = self._clock.now()
+        letter_id = self._ids.draw()
+        prefix = trace(letter, letter_id, self._config.hostname, now)
+        return await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
+
+
+def trace(letter: Arriving, letter_id: int, hostname: str, now: float) -> bytes:
+    """The headers added on arrival (rfc5321 4.4): Return-Path and Received."""
+    peer = letter.peer
+    tls = f"\r\n\t({printable(peer.tls)})" if peer.tls else ""
+    single = f"\r\n\tfor <{letter.recipients[0].address}>" if len(letter.recipients) == 1 else ""
+    # Who signed in is named by the From that was checked; the network inside the province stays unsaid (row 12.4).
+    source = f"[{peer.ip}]" if ":" not in peer.ip else f"[IPv6:{peer.ip}]"
+    text = (
+        f"Return-Path: <{letter.sender}>\r\n"
+        f"Received: from {printable(peer.helo, 255) or source} ({source})\r\n"
+        f"\tby {hostname} with {peer.protocol} id {letter_id:x}{tls}{single};\r\n"
+        f"\t{formatdate(now, localtime=True)}\r\n"
+    )
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _hops(content: mime.Buffer, scan: mime.Scan) -> int:
+    header = b"\n" + content[scan.root.header : scan.root.body].lower()
+    return header.count(b"\nreceived:")
+
+
+def _may_receive(tx: Tx, config: Config, signed_in: bool, wanted: list[str]) -> list[Recipient | Refused | NotNow]:
+    held = addresses.holders(tx, wanted)
+    full = mailbox.full(tx, [h.account_id for h in held.values()])
+    answers: list[Recipient | Refused | NotNow] = []
+    for address in wanted:
+        holder = held.get(address)
+        domain = address.rpartition("@")[2].lower()
+        if holder is not None:
+            if not lifecycle.may(holder.state, lifecycle.Act.RECEIVE):
+                answers.append(Refused("address-revoked", address=printable(address)))
+            elif holder.account_id in full:
+                answers.append(NotNow("mailbox-full", address=printable(address)))
+            else:
+                answers.append(Recipient(address, holder.account_id))
+        elif config.serves(domain):
+            answers.append(Refused("no-such-address", address=printable(address)))
+        elif signed_in:
+            answers.append(Recipient(address, None))
+        else:
+            answers.append(Refused("relay-denied", address=printable(address)))
+    return answers
+
+
+def _keep(
+    tx: Tx,
+    letter: Arriving,
+    letter_id: int,
+    prefix: bytes,
+    scan: mime.Scan,
+    blob: Blob,
+    ids: Identifiers,
+    now: float,
+) -> list[Refused | NotNow | None]:
+    """All rows of one letter. Two addresses of one account get one copy."""
+    accounts = sorted({r.account_id for r in letter.recipients if r.account_id is not None})
+    kept = message.NewLetter(letter_id, blob, prefix, scan, shared=len(accounts) >= SHARED_FROM)
+    message.keep_letter(tx, kept, now)
+    refused: dict[int, Refused] = {}
+    for start in range(0, len(accounts), _PLACE_AT_A_TIME):
+        targets = [message.Target(a, mailbox.INBOX) for a in accounts[start : start + _PLACE_AT_A_TIME]]
+        # Room was asked for at RCPT; a letter accepted there may be the one that overfills a mailbox.
+        for target, placed in zip(
+            targets, message.place(tx, kept, targets, received=now, now=now, check_quota=False), strict=True
+        ):
+            if isinstance(placed, Refused):
+                refused[target.account_id] = placed
+    outside = [queue.Outgoing(r.address, r.notify, r.orcpt) for r in letter.recipients if r.account_id is None]
+    if outside and letter.peer.signed_in is not None:
+        queue.enqueue(
+            tx, ids, letter_id, letter.peer.signed_in.account_id, letter.sender, outside, letter.ret, letter.envid, now
+        )
+    return [None if r.account_id is None else refused.get(r.account_id) for r in letter.recipients]

@@ -1,0 +1,231 @@
+"""Builds every object and starts the servers: the only module that knows all rooms.
+
+`serve` is the parent: it keeps one worker a core for the protocols and one of lower priority for what can wait (the text
+index), restarts a worker that dies, and ends them all together. Workers share nothing but the database, the blobs and
+the wake-up sockets; each binds its own listening sockets (SO_REUSEPORT), so killing any one loses nothing acknowledged.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from congvu.actions.accounts import Doors
+from congvu.actions.mail import Mail
+from congvu.base.clock import Clock, Identifiers, SystemClock
+from congvu.base.config import Config
+from congvu.base.failure import Refused
+from congvu.base.observe import log, start_logging
+from congvu.db import open_blobs, open_database
+from congvu.db.blobs import BlobKeeper
+from congvu.db.engine import Database
+from congvu.db.wake import Wake
+from congvu.delivery.inbound import Inbound
+from congvu.mailstore.search import Indexer
+from congvu.servers.listen import Doorway, open_doorways
+
+BACKGROUND = "background"
+_DRAIN_SECONDS = 10  # what a busy session gets to finish its command
+_RESTART_PAUSE = 1.0  # a worker that dies at once is not restarted in a tight loop
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything one worker's servers use."""
+
+    config: Config
+    clock: Clock
+    ids: Identifiers
+    db: Database
+    blobs: BlobKeeper
+    wake: Wake
+    doors: Doors
+    inbound: Inbound
+    mail: Mail
+
+
+def serve(config: Config, data: Path, *, ready: Callable[[], None] | None = None) -> int:
+    """Runs all roles until SIGTERM or SIGINT; returns the exit code. `ready` is called once every door is open.
+
+    Raises `Refused("already-running")` when another `serve` has this data folder.
+    """
+    with _alone(data):
+        database = open_database(config.database.url, data=data)
+        try:
+            database.migrate()
+        finally:
+            database.close()
+        names = [f"w{n}" for n in range(config.workers or len(os.sched_getaffinity(0)))] + [BACKGROUND]
+        return _Parent(config, data, names).run(ready)
+
+
+@contextlib.contextmanager
+def _alone(data: Path):  # type: ignore[no-untyped-def]  # contextmanager gives it its type
+    with (data / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused("already-running", data=data) from None
+        yield
+
+
+class _Parent:
+    """The process that keeps the workers."""
+
+    def __init__(self, config: Config, data: Path, names: list[str]) -> None:
+        self._config = config
+        self._data = data
+        self._names = names
+        self._children: dict[int, str] = {}
+        self._started: dict[str, float] = {}
+        self._ending = False
+        # Workers hold the reading end: when the parent dies in any way they see its end and stop.
+        self._life, self._hold = os.pipe()
+        self._signals, self._signalled = os.pipe()
+        for end in (self._signals, self._signalled):
+            os.set_blocking(end, False)
+
+    def run(self, ready: Callable[[], None] | None) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
+        if not all([self._start(name, wait=True) for name in self._names]):
+            self._stop()
+            return 1
+        if ready is not None:
+            ready()
+        while not self._ending:
+            select.select([self._signals], [], [])
+            for number in os.read(self._signals, 512):
+                if number in {signal.SIGTERM, signal.SIGINT}:
+                    self._ending = True
+            self._reap()
+        self._stop()
+        return 0
+
+    def _start(self, name: str, wait: bool = False) -> bool:
+        reading, writing = os.pipe()
+        self._started[name] = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            os.close(self._hold)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            os._exit(_worker(self._config, self._data, name, self._life, writing))
+        os.close(writing)
+        self._children[pid] = name
+        opened = os.read(reading, 1) == b"1" if wait else True
+        os.close(reading)
+        return opened
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            name = self._children.pop(pid, "")
+            if name and not self._ending:
+                log.error("worker %s (process %d) ended with status %d; starting it again", name, pid, status)
+                time.sleep(max(0.0, self._started[name] + _RESTART_PAUSE - time.monotonic()))
+                self._start(name)
+
+    def _stop(self) -> None:
+        self._ending = True
+        for pid in self._children:
+            os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + _DRAIN_SECONDS + 5
+        while self._children and time.monotonic() < end:
+            self._reap()
+            if self._children:
+                select.select([self._signals], [], [], 0.2)
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._signals, 512)
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _worker(config: Config, data: Path, name: str, life: int, ready: int) -> int:
+    """One worker's whole life; returns its exit code."""
+    try:
+        start_logging()
+        if name == BACKGROUND:
+            os.nice(10)  # what can wait gives way to the doors
+        # Imports and configuration are shared by all workers: keep the collector from touching those pages.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_live(config, data, name, life, ready))
+    except Exception:
+        log.exception("worker %s failed", name)
+        return 1
+    return 0
+
+
+async def _live(config: Config, data: Path, name: str, life: int, ready: int) -> None:
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    loop.add_reader(life, ending.set)
+    services = await build(config, data, name)
+    doorways: list[Doorway] = []
+    indexing: asyncio.Task[None] | None = None
+    try:
+        if name == BACKGROUND:
+            indexing = asyncio.create_task(Indexer(services.db, services.blobs, services.clock, services.wake).run())
+        else:
+            doorways = await open_doorways(services)
+        os.write(ready, b"1")
+        os.close(ready)
+        await ending.wait()
+    finally:
+        loop.remove_reader(life)
+        for doorway in doorways:
+            doorway.stop_accepting()
+        await asyncio.gather(*(d.drain(_DRAIN_SECONDS) for d in doorways))
+        if indexing is not None:
+            indexing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await indexing
+        services.wake.close()
+        services.blobs.close()
+        services.db.close()
+
+
+async def build(config: Config, data: Path, worker: str) -> Services:
+    """The objects of one worker."""
+    clock = SystemClock()
+    ids = Identifiers(clock)
+    wake = Wake(data / "run", worker)
+    await wake.start()
+    db = open_database(config.database.url, data=data, committed=wake.tell)
+    blobs = open_blobs(config.blobs.url, data=data, worker=worker)
+    doors = Doors(db, clock, config)
+    return Services(
+        config=config,
+        clock=clock,
+        ids=ids,
+        db=db,
+        blobs=blobs,
+        wake=wake,
+        doors=doors,
+        inbound=Inbound(db, blobs, clock, ids, config),
+        mail=Mail(db, blobs, clock, ids),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit("use the command congvu")
