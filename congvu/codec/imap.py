@@ -91,7 +91,7 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Enable:
     """ENABLE: words in capitals."""
 
     words: tuple[str, ...]
@@ -137,7 +137,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """LIST and LSUB (RFC 5258, 5819, 6154). `select`, `returns`: options in capitals; `status`: the items of STATUS()."""
+    """LIST and LSUB (RFC 5258, 5819, 6154). `select`, `returns`: options in capitals; `status`: items of STATUS()."""
 
     reference: str
     patterns: tuple[str, ...]

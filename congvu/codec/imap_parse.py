@@ -1,0 +1,518 @@
+"""IMAP input, upper half: the arguments of each command (RFC 3501, RFC 9051 section 9) as typed values.
+
+One function a form of arguments; `servers.imap.commands` names one in each row. All start after the command's name and
+consume everything. Errors are `Bad` and `BadCharset` only; depth and number of everything nested are bounded.
+"""
+
+import re
+from base64 import b64decode
+from binascii import Error
+
+from congvu.codec.imap import (
+    Append,
+    Authenticate,
+    Copy,
+    Create,
+    Enable,
+    Fetch,
+    FetchItem,
+    Identity,
+    Listing,
+    Login,
+    Named,
+    Nothing,
+    Rename,
+    Search,
+    SearchKey,
+    Section,
+    Select,
+    Status,
+    Store,
+    StoreOp,
+    Uids,
+)
+from congvu.codec.imap_words import Bad, TooBig, Words
+
+MAX_DEPTH = 50  # of search programs
+MAX_KEYS = 1_000  # of one search program; each is a pass over the mailbox at worst
+MAX_ITEMS = 200  # of one FETCH
+MAX_FIELDS = 200  # of one HEADER.FIELDS
+MAX_PARTS = 100  # numbers of one section: deeper than any letter is kept
+MAX_PATTERNS = 50  # of one LIST
+
+
+class BadCharset(Bad):
+    """SEARCH in a charset that is not spoken: NO [BADCHARSET]."""
+
+
+def nothing(w: Words) -> Nothing:
+    w.end()
+    return Nothing()
+
+
+def login(w: Words) -> Login:
+    w.space()
+    name = w.text()
+    w.space()
+    # A password is compared as typed: only its encoding is checked here, its preparation is the directory's.
+    try:
+        password = w.astring().decode()
+    except UnicodeDecodeError:
+        raise Bad("string is not UTF-8") from None
+    w.end()
+    return Login(name, password)
+
+
+def authenticate(w: Words) -> Authenticate:
+    """With the initial response of SASL-IR (RFC 4959); "=" stands for an empty one."""
+    w.space()
+    mechanism = w.word()
+    initial = None
+    if w.skip(b" "):
+        text = w.data[w.at :]
+        w.at = len(w.data)
+        initial = decode_base64(b"" if text == b"=" else text)
+    w.end()
+    return Authenticate(mechanism, initial)
+
+
+def decode_base64(text: bytes) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (Error, ValueError):
+        raise Bad("base64 expected") from None
+
+
+def enable(w: Words) -> Enable:
+    words: list[str] = []
+    while w.skip(b" ") and not w.at_end():
+        if len(words) == 50:
+            raise TooBig("list too long")
+        words.append(w.word())
+    w.end()
+    if not words:
+        w.bad("capability")
+    return Enable(tuple(words))
+
+
+def identity(w: Words) -> Identity:
+    """RFC 2971 3.3: at most 30 pairs, fields of 30 and values of 1,024 bytes."""
+    w.space()
+    pairs: list[tuple[str, str]] = []
+    if w.peek() == b"(":
+        w.skip(b"(")
+        while not w.skip(b")"):
+            if pairs:
+                w.space()
+            field = w.nstring() or ""
+            w.space()
+            value = w.nstring() or ""
+            if len(pairs) == 30 or len(field) > 30 or len(value) > 1024:
+                raise TooBig("ID too long")
+            pairs.append((field, value))
+    elif w.word() != "NIL":
+        w.bad("NIL or list")
+    w.end()
+    return Identity(tuple(pairs))
+
+
+def select(w: Words) -> Select:
+    w.space()
+    mailbox = w.mailbox()
+    params = w.word_list() if w.skip(b" ") and not w.at_end() else ()
+    w.end()
+    if unknown := set(params) - {"CONDSTORE"}:
+        raise Bad(f"unknown parameter {min(unknown)[:50]}")
+    return Select(mailbox, params)
+
+
+def named(w: Words) -> Named:
+    w.space()
+    mailbox = w.mailbox()
+    w.end()
+    return Named(mailbox)
+
+
+def create(w: Words) -> Create:
+    w.space()
+    mailbox = w.mailbox()
+    use: list[str] = []
+    if w.skip(b" ") and not w.at_end():
+        w.expect(b"(")
+        if w.word() != "USE":
+            w.bad("USE")
+        w.space()
+        w.expect(b"(")
+        while not w.skip(b")"):
+            if use:
+                w.space()
+            if len(use) == 10:
+                raise TooBig("list too long")
+            w.expect(b"\\")
+            use.append(w.word().lower())
+        w.expect(b")")
+    w.end()
+    return Create(mailbox, tuple(use))
+
+
+def rename(w: Words) -> Rename:
+    w.space()
+    old = w.mailbox()
+    w.space()
+    new = w.mailbox()
+    w.end()
+    return Rename(old, new)
+
+
+STATUS_ITEMS = frozenset({"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ"})
+LIST_SELECT = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
+LIST_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS"})
+
+
+def _status_items(w: Words) -> tuple[str, ...]:
+    items = tuple(dict.fromkeys(w.word_list()))
+    if not items or not STATUS_ITEMS.issuperset(items):
+        raise Bad("unknown STATUS item")
+    return items
+
+
+def status(w: Words) -> Status:
+    w.space()
+    mailbox = w.mailbox()
+    w.space()
+    items = _status_items(w)
+    w.end()
+    return Status(mailbox, items)
+
+
+def lsub(w: Words) -> Listing:
+    w.space()
+    reference = w.mailbox()
+    w.space()
+    pattern = w.pattern()
+    w.end()
+    return Listing(reference, (pattern,))
+
+
+def listing(w: Words) -> Listing:
+    """rfc9051 6.3.9, with the selection and return options of RFC 5258, 5819 and 6154."""
+    w.space()
+    chosen: frozenset[str] = frozenset()
+    extended = w.peek() == b"("
+    if extended:
+        chosen = frozenset(w.word_list())
+        if not chosen <= LIST_SELECT:
+            raise Bad("unknown selection option")
+        if chosen and chosen <= {"RECURSIVEMATCH", "REMOTE"} and "RECURSIVEMATCH" in chosen:
+            raise Bad("RECURSIVEMATCH needs a selection beside it")
+        w.space()
+    reference = w.mailbox()
+    w.space()
+    patterns: list[str] = []
+    if w.skip(b"("):
+        extended = True
+        while not w.skip(b")"):
+            if patterns:
+                w.space()
+            if len(patterns) == MAX_PATTERNS:
+                raise TooBig("too many patterns")
+            patterns.append(w.pattern())
+        if not patterns:
+            w.bad("pattern")
+    else:
+        patterns.append(w.pattern())
+    returns: list[str] = []
+    items: tuple[str, ...] = ()
+    if w.skip(b" ") and not w.at_end():
+        extended = True
+        if w.word() != "RETURN":
+            w.bad("RETURN")
+        w.space()
+        w.expect(b"(")
+        while not w.skip(b")"):
+            if returns:
+                w.space()
+            option = w.word()
+            if option not in LIST_RETURN or len(returns) == 20:
+                raise Bad("unknown return option")
+            if option == "STATUS":
+                w.space()
+                items = _status_items(w)
+            returns.append(option)
+    w.end()
+    return Listing(reference, tuple(patterns), chosen, frozenset(returns), items, extended)
+
+
+def append_head(w: Words) -> Append | None:
+    """What stands before the message's literal; the words end where its announcement begins.
+
+    None when not even the mailbox is complete: then the literal that follows is the mailbox's name.
+    """
+    w.space()
+    if w.at_end():
+        return None
+    mailbox = w.mailbox()
+    w.space()
+    bits = 0
+    keywords: tuple[str, ...] = ()
+    received = None
+    if w.peek() == b"(":
+        bits, keywords = w.flags()
+        w.space()
+    if w.peek() == b'"':
+        received = w.date_time()
+        w.space()
+    utf8 = w.data[w.at : w.at + 6].upper() == b"UTF8 ("
+    if utf8:
+        w.at += 6
+    if not w.at_end():
+        w.bad("literal")
+    return Append(mailbox, bits, keywords, received, utf8)
+
+
+def no_append(w: Words) -> Append:
+    """APPEND that ended without a literal."""
+    w.bad("literal")
+
+
+def uids(w: Words) -> Uids:
+    w.space()
+    found = w.sequence_set()
+    w.end()
+    return Uids(found)
+
+
+def copy(w: Words) -> Copy:
+    w.space()
+    found = w.sequence_set()
+    w.space()
+    mailbox = w.mailbox()
+    w.end()
+    return Copy(found, mailbox)
+
+
+def store(w: Words) -> Store:
+    """rfc9051 6.4.6; UNCHANGEDSINCE of rfc7162 3.1.3."""
+    w.space()
+    found = w.sequence_set()
+    w.space()
+    unchanged = None
+    if w.skip(b"("):
+        if w.word() != "UNCHANGEDSINCE":
+            w.bad("UNCHANGEDSINCE")
+        w.space()
+        unchanged = w.number()
+        w.expect(b")")
+        w.space()
+    name, _, silent = w.word().partition(".")
+    if name not in {op.value for op in StoreOp} or silent not in {"", "SILENT"}:
+        w.bad("FLAGS")
+    w.space()
+    bits, keywords = w.flags(bare=True)
+    w.end()
+    return Store(found, StoreOp(name), bool(silent), bits, keywords, unchanged)
+
+
+# FETCH: a new item without arguments is one word here, and its answer one row of servers/imap/fetch.py.
+PLAIN_ITEMS = frozenset(
+    {"UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE", "MODSEQ"}
+    | {"RFC822", "RFC822.HEADER", "RFC822.TEXT"}
+)
+MACROS = {
+    "FAST": ("FLAGS", "INTERNALDATE", "RFC822.SIZE"),
+    "ALL": ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"),
+    "FULL": ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY"),
+}
+_ITEM = re.compile(rb"[A-Za-z0-9.\-]+")
+_PARTIAL = re.compile(rb"<(\d{1,10})\.(\d{1,10})>")
+_PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
+_SECTION_TEXT = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
+
+
+def fetch(w: Words) -> Fetch:
+    w.space()
+    found = w.sequence_set()
+    w.space()
+    items: list[FetchItem] = []
+    if w.skip(b"("):
+        while not w.skip(b")"):
+            if items:
+                w.space()
+            if len(items) == MAX_ITEMS:
+                raise TooBig("too many items")
+            items.append(_item(w))
+        if not items:
+            w.bad("item")
+    else:
+        start = w.at
+        word = w.take(_ITEM)
+        macro = MACROS.get(word[0].decode().upper()) if word else None
+        if macro:
+            items.extend(map(FetchItem, macro))
+        else:
+            w.at = start
+            items.append(_item(w))
+    changed = None
+    if w.skip(b" ") and not w.at_end():
+        w.expect(b"(")
+        if w.word() != "CHANGEDSINCE":
+            w.bad("CHANGEDSINCE")
+        w.space()
+        changed = w.number()
+        w.expect(b")")
+    w.end()
+    return Fetch(found, tuple(dict.fromkeys(items)), changed)
+
+
+def _item(w: Words) -> FetchItem:
+    found = w.take(_ITEM)
+    name = found[0].decode().upper() if found else w.bad("item")
+    base = name.removesuffix(".PEEK")
+    if w.peek() == b"[" and base in {"BODY", "BINARY", "BINARY.SIZE"} and name != "BINARY.SIZE.PEEK":
+        section = _section(w, binary=base != "BODY")
+        partial = None
+        if base != "BINARY.SIZE" and (found := w.take(_PARTIAL)):
+            partial = int(found[1]), int(found[2])
+            if max(partial) >= 2**32:
+                w.bad("partial")
+        return FetchItem(f"{base}[]", section, partial, name != base or base == "BINARY.SIZE")
+    if name not in PLAIN_ITEMS:
+        raise Bad("unknown FETCH item")
+    return FetchItem(name)
+
+
+def _section(w: Words, binary: bool) -> Section:
+    w.expect(b"[")
+    start = w.at
+    part: tuple[int, ...] = ()
+    text = ""
+    fields: tuple[str, ...] = ()
+    if found := w.take(_PART):
+        part = tuple(map(int, found[0].split(b".")))
+        if len(part) > MAX_PARTS:
+            raise TooBig("section too deep")
+    if not binary and (not part or w.skip(b".")) and w.peek() != b"]":
+        found = w.take(_SECTION_TEXT)
+        text = found[0].decode().upper() if found else w.bad("section")
+        if text == "MIME" and not part:
+            w.bad("part number")
+        if text.startswith("HEADER.FIELDS"):
+            w.space()
+            fields = _header_fields(w)
+    elif part and w.data[w.at - 1 : w.at] == b".":
+        w.bad("section")
+    raw = w.data[start : w.at]
+    w.expect(b"]")
+    return Section(part, text, fields, raw)
+
+
+def _header_fields(w: Words) -> tuple[str, ...]:
+    w.expect(b"(")
+    names: list[str] = []
+    while not w.skip(b")"):
+        if names:
+            w.space()
+        if len(names) == MAX_FIELDS:
+            raise TooBig("too many header fields")
+        name = w.astring()
+        if not name.isascii() or b"\r" in name or b"\n" in name or b"\0" in name:
+            w.bad("header field name")
+        names.append(name.decode())
+    if not names:
+        w.bad("header field name")
+    return tuple(names)
+
+
+# SEARCH: a new key without an argument, with a number or with a text is one word here and a row of the search itself.
+FLAG_KEYS = frozenset(
+    {"ALL", "ANSWERED", "DELETED", "DRAFT", "FLAGGED", "NEW", "OLD", "RECENT", "SEEN"}
+    | {"UNANSWERED", "UNDELETED", "UNDRAFT", "UNFLAGGED", "UNSEEN"}
+)
+TEXT_KEYS = frozenset({"BCC", "BODY", "CC", "FROM", "SUBJECT", "TEXT", "TO"})
+DAY_KEYS = frozenset({"BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE"})
+NUMBER_KEYS = frozenset({"LARGER", "SMALLER"})
+RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
+_FIRST_OF_SET = frozenset(b"0123456789*$")
+_ENTRY = re.compile(rb'"/flags/((?:[^"\\]|\\["\\])+)" (all|priv|shared) ', re.IGNORECASE)
+
+
+def search(w: Words) -> Search:
+    """rfc9051 6.4.4, rfc3501 6.4.4: both revisions' keys and RETURN options."""
+    w.space()
+    returns = None
+    if w.data[w.at : w.at + 7].upper() == b"RETURN ":
+        w.at += 7
+        options = tuple(dict.fromkeys(w.word_list()))
+        if not RETURN_OPTIONS.issuperset(options):
+            raise Bad("unknown RETURN option")
+        returns = options or ("ALL",)
+        w.space()
+    if w.data[w.at : w.at + 8].upper() == b"CHARSET ":
+        w.at += 8
+        if w.astring().upper() not in {b"UTF-8", b"US-ASCII"}:
+            raise BadCharset("charset not known")
+        w.space()
+    program = _Program(w)
+    keys = [program.key(1)]
+    while w.skip(b" ") and not w.at_end():
+        keys.append(program.key(1))
+    w.end()
+    return Search(keys[0] if len(keys) == 1 else SearchKey("AND", keys=tuple(keys)), returns)
+
+
+class _Program:
+    """A search program being read; counts its keys."""
+
+    __slots__ = ("left", "w")
+
+    def __init__(self, w: Words) -> None:
+        self.w = w
+        self.left = MAX_KEYS
+
+    def key(self, depth: int) -> SearchKey:
+        w = self.w
+        self.left -= 1
+        if depth > MAX_DEPTH or self.left < 0:
+            raise TooBig("search program too large")
+        if w.skip(b"("):
+            keys = [self.key(depth + 1)]
+            while not w.skip(b")"):
+                w.space()
+                keys.append(self.key(depth + 1))
+            return keys[0] if len(keys) == 1 else SearchKey("AND", keys=tuple(keys))
+        first = w.peek()
+        if first and first[0] in _FIRST_OF_SET:
+            return SearchKey("SEQ", set=w.sequence_set())
+        return self._named(w.word(), depth)
+
+    def _named(self, name: str, depth: int) -> SearchKey:
+        w = self.w
+        if name in FLAG_KEYS:
+            return SearchKey(name)
+        w.space()
+        if name in TEXT_KEYS:
+            return SearchKey(name, text=w.text())
+        if name in DAY_KEYS:
+            return SearchKey(name, day=w.day())
+        if name in NUMBER_KEYS:
+            return SearchKey(name, number=w.number())
+        match name:
+            case "KEYWORD" | "UNKEYWORD":
+                return SearchKey(name, field=w.astring().decode("ascii", "replace"))
+            case "HEADER":
+                field = w.astring()
+                w.space()
+                return SearchKey(name, field=field.decode("ascii", "replace"), text=w.text())
+            case "UID":
+                return SearchKey(name, set=w.sequence_set())
+            case "NOT":
+                return SearchKey(name, keys=(self.key(depth + 1),))
+            case "OR":
+                left = self.key(depth + 1)
+                w.space()
+                return SearchKey(name, keys=(left, self.key(depth + 1)))
+            case "MODSEQ":
+                # The entry's name is read and passed over: modseq is one for all flags here (rfc7162 3.1.5).
+                w.take(_ENTRY)
+                return SearchKey(name, number=w.number())
+        raise Bad("unknown search key")
