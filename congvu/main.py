@@ -1,6 +1,7 @@
 """Builds every object and starts the servers: the only module that knows all rooms.
 
-`serve` is the parent: it keeps one worker a core for the protocols and one of lower priority for what can wait (the text
+`serve` is the parent: it keeps one worker a core for the protocols and one of lower priority for what can wait (the
+text
 index), restarts a worker that dies, and ends them all together. Workers share nothing but the database, the blobs and
 the wake-up sockets; each binds its own listening sockets (SO_REUSEPORT), so killing any one loses nothing acknowledged.
 """
@@ -99,7 +100,7 @@ class _Parent:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
-        if not all([self._start(name, wait=True) for name in self._names]):
+        if not all([self._start(name, wait=True) for name in self._names]):  # noqa: C419  each is started
             self._stop()
             return 1
         if ready is not None:

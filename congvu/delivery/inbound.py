@@ -1,6 +1,7 @@
 """A letter's way in: gather what is known of it, decide, keep it. One path for every door (MX, submission, LMTP).
 
-Promises: `take` returns only after the letter's bytes and all its rows are on disk; what was received is stored as it came.
+Promises: `take` returns only after the letter's bytes and all its rows are on disk; what was received is stored as it
+came.
 Must never accept for an address that nobody holds, relay for a stranger, or let a person write under another's name
 (row 8.3: no seizing of others' addresses).
 """
@@ -53,7 +54,8 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient that was accepted. `account_id` None: elsewhere, goes to the queue. DSN wishes as RFC 3461 words them."""
+    """A recipient that was accepted. `account_id` None: elsewhere, goes to the queue. DSN wishes as RFC 3461 words
+    them."""
 
     address: str
     account_id: int | None
@@ -80,7 +82,7 @@ class Facts:
     """What `decide` looks at."""
 
     hops: int
-    own: frozenset[str] | None  # the sender's own addresses; None for a stranger
+    own: tuple[str, ...] | None  # the sender's own addresses; None for a stranger
     from_addresses: tuple[str, ...]
 
 
@@ -92,7 +94,7 @@ def decide(facts: Facts) -> None:
         if not facts.from_addresses:
             raise Refused("from-missing")
         for address in facts.from_addresses:
-            if address not in facts.own:
+            if not addresses.is_own(facts.own, address):
                 raise Refused("not-your-address", address=printable(address))
 
 
@@ -111,7 +113,7 @@ class Inbound:
         if peer.signed_in is None:
             return
         own = await self._db.read(addresses.of_account, peer.signed_in.account_id)
-        if not sender or addresses.normalise(sender) not in own:
+        if not sender or not addresses.is_own(own, sender):
             raise Refused("not-your-address", address=printable(sender))
 
     async def may_receive(self, peer: Peer, sender: str, wanted: Sequence[str]) -> list[Recipient | Refused | NotNow]:
@@ -136,8 +138,8 @@ class Inbound:
         person = letter.peer.signed_in
         own = None
         if person is not None:
-            own = frozenset(await self._db.read(addresses.of_account, person.account_id))
-        decide(Facts(_hops(content, scan), own, tuple(addresses.normalise(a) for a in scan.from_addresses)))
+            own = await self._db.read(addresses.of_account, person.account_id)
+        decide(Facts(_hops(content, scan), own, scan.from_addresses))
         blob = await self._blobs.put(letter.spool)
         now = self._clock.now()
         letter_id = self._ids.draw()
@@ -167,12 +169,11 @@ def _hops(content: mime.Buffer, scan: mime.Scan) -> int:
 
 
 def _may_receive(tx: Tx, config: Config, signed_in: bool, wanted: list[str]) -> list[Recipient | Refused | NotNow]:
-    held = addresses.holders(tx, wanted)
+    held = addresses.holders(tx, wanted, config.domains[0])
     full = mailbox.full(tx, [h.account_id for h in held.values()])
     answers: list[Recipient | Refused | NotNow] = []
     for address in wanted:
         holder = held.get(address)
-        domain = address.rpartition("@")[2].lower()
         if holder is not None:
             if not lifecycle.may(holder.state, lifecycle.Act.RECEIVE):
                 answers.append(Refused("address-revoked", address=printable(address)))
@@ -180,7 +181,7 @@ def _may_receive(tx: Tx, config: Config, signed_in: bool, wanted: list[str]) -> 
                 answers.append(NotNow("mailbox-full", address=printable(address)))
             else:
                 answers.append(Recipient(address, holder.account_id))
-        elif config.serves(domain):
+        elif config.serves(addresses.domain_of(address)):
             answers.append(Refused("no-such-address", address=printable(address)))
         elif signed_in:
             answers.append(Recipient(address, None))

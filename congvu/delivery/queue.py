@@ -1,6 +1,7 @@
 """The way out: one row for each recipient elsewhere, safe on disk before the sender hears `250`.
 
-Rows are claimed with a lease by whoever sends them; sending is a later room's work. Never loses or repeats a row on its own.
+Rows are claimed with a lease by whoever sends them; sending is a later room's work. Never loses or repeats a row on its
+own.
 """
 
 from collections.abc import Sequence
