@@ -1,0 +1,580 @@
+"""Listening sockets, and the `Stream` under every text protocol's session.
+
+A session is a coroutine that reads and writes one `Stream` until it returns; it runs in one task. What it lets through
+is dealt with here: a peer that left or dawdled is no event worth a trace, a shutdown is told to the peer, a bug of ours
+is logged and told without detail. Must never know a protocol: its words come in `Manners`.
+
+Promises: input held in memory is bounded (reading stops), output too (`drain`), the number of connections too; an idle
+connection costs one task, one small object and one timer, and a line read costs no timer at all.
+"""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+
+from congvu.base.observe import log
+from congvu.codec.lines import LineBuffer
+
+HELD = 65_536  # input beyond this that nobody asked for yet: reading stops until the session catches up
+OUTGOING = 262_144  # output beyond this: `drain` waits
+GOODBYE = 10.0  # seconds for the last words to leave before the connection is cut
+_NEVER = float("inf")
+
+
+class Gone(Exception):
+    """The peer has left, or the connection is closed."""
+
+
+class TooSlow(Exception):
+    """The peer did not send, or did not take, within its time."""
+
+
+class Stopping(Exception):
+    """The server is shutting down and this connection was between two commands."""
+
+
+class Nudged(Exception):
+    """`nudge` was called while a line was awaited. Nothing was lost; ask for the line again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What a protocol says in situations it does not see itself; whole lines with their ends, or b""."""
+
+    too_many: bytes  # a connection beyond the limits
+    stopping: bytes  # shutdown
+    too_slow: bytes  # a timeout
+    trouble: bytes  # a bug of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """A certificate ready for use. `end_point`: its tls-server-end-point binding (rfc5929 4), b"" when it has none."""
+
+    context: ssl.SSLContext
+    end_point: bytes
+
+
+def load_tls(certificate: Path, key: Path) -> Tls:
+    """Reads a PEM chain and key. TLS 1.2 and later (rfc8996, rfc9325)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.load_cert_chain(certificate, key)
+    return Tls(context, end_point_binding(certificate.read_bytes()))
+
+
+def end_point_binding(pem: bytes) -> bytes:
+    """The hash of the first certificate in `pem` that rfc5929 4.1 asks for."""
+    found = x509.load_pem_x509_certificate(pem)
+    try:
+        algorithm = found.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return b""
+    if algorithm is None:  # Ed25519: the RFC defines no binding
+        return b""
+    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+        algorithm = hashes.SHA256()
+    digest = hashes.Hash(algorithm)
+    digest.update(found.public_bytes(serialization.Encoding.DER))
+    return digest.finalize()
+
+
+class Stream(asyncio.Protocol):
+    """One connection. All methods belong to the event loop's thread; one reader at a time."""
+
+    __slots__ = (
+        "_at_rest",
+        "_buffer",
+        "_closing",
+        "_eof",
+        "_held",
+        "_loop",
+        "_lost",
+        "_need",
+        "_nudged",
+        "_read_by",
+        "_reader",
+        "_ssl",
+        "_stopping",
+        "_stuck",
+        "_timer",
+        "_timer_at",
+        "_tls",
+        "_transport",
+        "_write_by",
+        "_writer",
+        "peer",
+        "port",
+    )
+
+    def __init__(self, peer: str = "", port: int = 0, tls: Tls | None = None) -> None:
+        self.peer = peer  # the peer's IP address
+        self.port = port
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = LineBuffer()
+        self._tls = tls
+        self._ssl: ssl.SSLObject | None = None
+        self._reader: asyncio.Future[None] | None = None  # somebody waits for input
+        self._writer: asyncio.Future[None] | None = None  # somebody waits for output to leave
+        self._need = 1  # wake the reader when so much is there
+        self._read_by = self._write_by = self._timer_at = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._at_rest = self._closing = self._eof = self._held = False
+        self._lost = self._nudged = self._stopping = self._stuck = False
+
+    # what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio.Transport without being its children
+        self._use(cast(asyncio.Transport, transport))
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        transport.set_write_buffer_limits(high=OUTGOING)
+        self._ssl = transport.get_extra_info("ssl_object")
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._buffer.feed(data)
+        waiting = len(self._buffer)
+        if self._reader is not None:
+            if waiting >= self._need:
+                self._wake()
+        elif waiting > HELD and not self._held and self._transport is not None:
+            self._held = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Without TLS a peer that has said its last may still listen to the answers (`printf … | nc`)."""
+        self._eof = True
+        self._wake()
+        return self._ssl is None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        self._wake()
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def pause_writing(self) -> None:
+        self._stuck = True
+
+    def resume_writing(self) -> None:
+        self._stuck = False
+        if self._writer is not None and not self._writer.done() and not self._closing:
+            self._writer.set_result(None)
+
+    # reading
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received and not yet taken."""
+        return len(self._buffer)
+
+    def line_now(self, limit: int, *, strict: bool = False) -> bytes | None:
+        """A line that is already here, or None. Raises as `LineBuffer.line`."""
+        return self._buffer.line(limit, strict)
+
+    async def line(self, limit: int, timeout: float, *, strict: bool = False, nudges: bool = False) -> bytes:  # noqa: ASYNC109
+        """The next line, without its end. The time is for the whole line.
+
+        Raises `LineTooLong`, `BareLineFeed` (when `strict`), `Gone`, `TooSlow`, `Stopping`, and `Nudged` when `nudges`.
+        """
+        by = 0.0
+        while True:
+            line = self._buffer.line(limit, strict)
+            if line is not None:
+                return line
+            if nudges and self._nudged:
+                self._nudged = False
+                raise Nudged
+            if self._stopping:
+                raise Stopping
+            by = by or self._loop.time() + timeout
+            await self._wait(1, by, at_rest=True)
+
+    async def exactly(self, count: int, timeout: float) -> bytes:  # noqa: ASYNC109
+        """The next `count` bytes, all held in memory: the caller bounds `count`. The time is for all of them."""
+        by = 0.0
+        while True:
+            data = self._buffer.exactly(count)
+            if data is not None:
+                return data
+            by = by or self._loop.time() + timeout
+            await self._wait(count, by)
+
+    async def chunk(self, most: int, timeout: float) -> bytes:  # noqa: ASYNC109
+        """What is there, at least one byte and up to `most`; the time is for the first of them."""
+        while not self._buffer:
+            await self._wait(1, self._loop.time() + timeout)
+        return self._buffer.chunk(most)
+
+    def give_back(self, data: bytes) -> None:
+        """Puts back what `chunk` gave beyond need."""
+        self._buffer.give_back(data)
+
+    def nudge(self) -> None:
+        """Makes the present or the next `line(…, nudges=True)` raise `Nudged`; several before it count as one."""
+        self._nudged = True
+        if self._at_rest:
+            self._wake()
+
+    # writing
+
+    def write(self, data: bytes) -> None:
+        """Queues bytes for sending. Silent once the peer is gone: the next read or `drain` tells."""
+        if self._transport is not None and not self._lost and not self._closing:
+            self._transport.write(data)
+
+    async def drain(self, timeout: float = 300.0) -> None:  # noqa: ASYNC109
+        """Waits while much written output has not left. Raises `Gone` or `TooSlow`."""
+        if self._lost or self._closing:
+            raise Gone
+        if self._stuck:
+            self._writer = self._loop.create_future()
+            self._write_by = self._loop.time() + timeout
+            self._arm(self._write_by)
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+                self._write_by = _NEVER
+            if self._lost:
+                raise Gone
+
+    # the connection
+
+    @property
+    def secure(self) -> bool:
+        return self._ssl is not None
+
+    @property
+    def tls(self) -> str:
+        """ "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" without TLS."""
+        if self._ssl is None:
+            return ""
+        cipher = self._ssl.cipher()
+        return f"{self._ssl.version()} {cipher[0] if cipher else ''}".rstrip()
+
+    def channel_bindings(self) -> dict[str, bytes]:
+        """By name (rfc5929), those that this connection has; empty without TLS."""
+        bindings: dict[str, bytes] = {}
+        if self._ssl is None:
+            return bindings
+        if self._tls is not None and self._tls.end_point:
+            bindings["tls-server-end-point"] = self._tls.end_point
+        if self._ssl.version() == "TLSv1.2":  # rfc9266 3: not defined for TLS 1.3
+            unique = self._ssl.get_channel_binding("tls-unique")
+            if unique:
+                bindings["tls-unique"] = unique
+        return bindings
+
+    async def start_tls(self, tls: Tls, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+        """Turns to TLS; the protocol's go-ahead has just been written. Raises `Gone` when that fails.
+
+        Whatever came before the handshake is dropped unread: it was not protected (rfc3207 5, rfc9051 6.2.1).
+        """
+        if self._transport is None or self._lost or self._closing:
+            raise Gone
+        self._buffer.clear()
+        self._held = False
+        self._tls = tls
+        try:
+            transport = await self._loop.start_tls(
+                self._transport, self, tls.context, server_side=True, ssl_handshake_timeout=timeout
+            )
+        except OSError as error:  # ssl.SSLError and TimeoutError are kinds of it
+            self.abort()
+            raise Gone from error
+        if transport is None:
+            raise Gone
+        self._buffer.clear()
+        self._use(transport)
+
+    def stop(self) -> None:
+        """Shutdown: the next time the session waits for a command, `line` raises `Stopping`."""
+        self._stopping = True
+        if self._at_rest:
+            self._wake()
+
+    def close(self) -> None:
+        """Lets what was written leave, then ends the connection; cuts it when that takes too long."""
+        if self._closing or self._lost or self._transport is None:
+            return
+        self._closing = True
+        self._buffer.clear()
+        if self._held:
+            self._held = False
+            self._transport.resume_reading()  # so that the peer's end is seen
+        self._read_by = self._loop.time() + GOODBYE
+        self._arm(self._read_by)
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Cuts the connection."""
+        self._closing = True
+        if self._transport is not None and not self._lost:
+            self._transport.abort()
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing more can be read or written."""
+        return self._lost or self._closing
+
+    # inside
+
+    async def _wait(self, need: int, by: float, at_rest: bool = False) -> None:
+        if self._lost or self._eof or self._closing:
+            raise Gone
+        self._need = need
+        if self._held and self._transport is not None:
+            self._held = False
+            self._transport.resume_reading()
+        self._reader = self._loop.create_future()
+        self._at_rest = at_rest
+        self._read_by = by
+        self._arm(by)
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+            self._at_rest = False
+            self._read_by = _NEVER
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _arm(self, by: float) -> None:
+        """One timer serves all waits: set anew only when it would come too late, it looks again when it comes."""
+        if self._timer is not None:
+            if self._timer_at <= by:
+                return
+            self._timer.cancel()
+        self._timer_at = by
+        self._timer = self._loop.call_at(by, self._time)
+
+    def _time(self) -> None:
+        self._timer = None
+        now = self._loop.time() + 0.002  # the loop's clock counts in milliseconds
+        if self._closing:
+            if now >= self._read_by:
+                self.abort()
+            else:
+                self._arm(self._read_by)
+            return
+        for waiter, by in ((self._reader, self._read_by), (self._writer, self._write_by)):
+            if waiter is None or waiter.done():
+                continue
+            if now >= by:
+                waiter.set_exception(TooSlow())
+            else:
+                self._arm(by)
+
+
+Session = Callable[[Stream], Awaitable[None]]
+
+
+class Listener:
+    """Sockets on one port and the connections that came in by them. Made by `serve_listener`."""
+
+    def __init__(
+        self,
+        session: Session,
+        manners: Manners,
+        sockets: Sequence[socket.socket],
+        tls: Tls | None,
+        most: int,
+        per_ip: int,
+    ) -> None:
+        self._session = session
+        self._manners = manners
+        self._sockets = sockets
+        self._tls = tls
+        self._most = most
+        self._per_ip = per_ip
+        self._loop = asyncio.get_running_loop()
+        self._from: dict[str | bytes, int] = {}
+        self._tasks: dict[asyncio.Task[None], Stream] = {}
+        self._open = True
+        for listening in sockets:
+            self._loop.add_reader(listening.fileno(), self._accept, listening)
+
+    @property
+    def port(self) -> int:
+        return int(self._sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        return len(self._tasks)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(64):  # then let the others have their turn
+            try:
+                sock, address = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                # Out of files or memory. The connection waits in the kernel; asking again at once would only spin.
+                level = "out of files" if error.errno in {errno.EMFILE, errno.ENFILE} else "cannot accept"
+                log.error("%s: %s", level, error)
+                self._loop.remove_reader(listening.fileno())
+                self._loop.call_later(0.5, self._resume, listening)
+                return
+            sock.setblocking(False)
+            self._receive(sock, address[0], address[1])
+
+    def _resume(self, listening: socket.socket) -> None:
+        if self._open:
+            self._loop.add_reader(listening.fileno(), self._accept, listening)
+
+    def _receive(self, sock: socket.socket, ip: str, port: int) -> None:
+        key: str | bytes = ip
+        if ":" in ip:  # whoever has one IPv6 address has a /64 of them
+            key = ipaddress.ip_address(ip.partition("%")[0]).packed[:8]
+        here = self._from.get(key, 0)
+        if len(self._tasks) >= self._most or (self._per_ip and here >= self._per_ip):
+            if self._tls is None:
+                with contextlib.suppress(OSError):
+                    sock.send(self._manners.too_many)
+            sock.close()
+            return
+        self._from[key] = here + 1
+        stream = Stream(ip, port, self._tls)
+        task = self._loop.create_task(self._serve(stream, sock))
+        self._tasks[task] = stream
+
+        def done(finished: asyncio.Task[None]) -> None:
+            del self._tasks[finished]
+            left = self._from[key] - 1
+            if left:
+                self._from[key] = left
+            else:
+                del self._from[key]
+
+        task.add_done_callback(done)
+
+    async def _serve(self, stream: Stream, sock: socket.socket) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = None if self._tls is None else self._tls.context
+            await self._loop.connect_accepted_socket(
+                lambda: stream, sock, ssl=context, ssl_handshake_timeout=None if context is None else 30.0
+            )
+        except OSError:  # left, or not a TLS client
+            sock.close()
+            return
+        await hold_session(self._session, stream, self._manners)
+
+    async def drain(self, grace: float = 5.0) -> None:
+        """Stops accepting, ends connections between two commands at once, gives the others `grace` seconds."""
+        if self._open:
+            self._open = False
+            for listening in self._sockets:
+                self._loop.remove_reader(listening.fileno())
+                self._accept(listening)  # those who are already connected get told
+                self._loop.remove_reader(listening.fileno())
+                listening.close()
+        for stream in self._tasks.values():
+            stream.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+
+async def hold_session(session: Session, stream: Stream, manners: Manners) -> None:
+    """Runs a session to its end, says what is left to say, and closes."""
+    try:
+        await session(stream)
+    except Gone:
+        pass
+    except Stopping:
+        stream.write(manners.stopping)
+    except TooSlow:
+        stream.write(manners.too_slow)
+    except asyncio.CancelledError:
+        stream.write(manners.stopping)
+        raise
+    except Exception:  # a bug of ours: told without detail, and the others go on
+        log.exception("session with %s failed", stream.peer)
+        stream.write(manners.trouble)
+    finally:
+        stream.close()
+
+
+def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """`host`: an address or a name; "*" or "" for every IPv4 and, where the machine has it, IPv6 address."""
+    names = ["0.0.0.0", "::"] if host in {"", "*"} else [host]  # noqa: S104 — asked for
+    sockets: list[socket.socket] = []
+    try:
+        for name in names:
+            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                try:
+                    sock = socket.socket(family, kind, protocol)
+                except OSError:
+                    if len(names) > 1 and sockets:  # no IPv6 here
+                        continue
+                    raise
+                sockets.append(sock)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setblocking(False)
+                try:
+                    # port 0: all of them on the number that the first was given
+                    sock.bind((address[0], port or sockets[0].getsockname()[1], *address[2:]))
+                except OSError as error:
+                    if family == socket.AF_INET6 and len(sockets) > 1 and error.errno == errno.EADDRNOTAVAIL:
+                        sockets.pop().close()
+                        continue
+                    raise
+                sock.listen(backlog)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+async def serve_listener(
+    session: Session,
+    *,
+    host: str,
+    port: int,
+    manners: Manners,
+    tls: Tls | None = None,
+    connections: int = 20_000,
+    per_ip: int = 0,
+    backlog: int = 1024,
+) -> Listener:
+    """Opens a listener; `tls` given means TLS from the first byte. `per_ip` 0: no limit for one address.
+
+    Several processes may listen on one port (SO_REUSEPORT). Raises `OSError` when the port cannot be had.
+    """
+    sockets = await asyncio.get_running_loop().run_in_executor(None, _bind, host, port, backlog)
+    return Listener(session, manners, sockets, tls, connections, per_ip)
