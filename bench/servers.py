@@ -1,0 +1,313 @@
+"""The servers that are measured, each in a folder of its own on loopback ports: ours; Postfix + Dovecot from Debian.
+
+Every server has `set_up`, `start`, `stop` and tells its ports and the roots of its process trees. Nothing outside the
+folder is written; what was started is ended by its process id.
+"""
+
+import base64
+import csv
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DOMAIN = "bench.test"
+PASSWORD = "mat-khau-do-toc-do"
+PATIENCE = 30  # seconds for a server to answer or to stop
+
+
+def login(user: int) -> str:
+    return f"u{user:04d}@{DOMAIN}"
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as probe:
+            return bool(probe.recv(1))
+    except OSError:
+        return False
+
+
+def wait_for(*ports: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while not all(answers(port) for port in ports):
+        if time.monotonic() > end:
+            raise RuntimeError(f"no answer on ports {ports}")
+        time.sleep(0.1)
+
+
+def wait_gone(pid: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+@dataclass
+class Server:
+    """What both kinds have in common."""
+
+    folder: Path
+    base_port: int
+    users: int
+    name: str = ""
+    smtp: int = 0
+    imap: int = 0
+    mail: Path = field(default_factory=Path)
+    roots: list[int] = field(default_factory=list)
+
+    def cpu(self) -> float:
+        """Seconds of processor time of the whole process trees, children that ended included."""
+        return sum(_cpu(pid) for root in self.roots for pid in _tree(root))
+
+    def disk(self) -> int:
+        return sum(f.stat().st_blocks * 512 for f in self.mail.rglob("*") if f.is_file() and not f.is_symlink())
+
+    def memory(self) -> int:
+        """Proportional set size of the process trees, bytes."""
+        total = 0
+        for root in self.roots:
+            for pid in _tree(root):
+                try:
+                    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                        if line.startswith("Pss:"):
+                            total += int(line.split()[1]) * 1024
+                except OSError:  # it has just ended
+                    continue
+        return total
+
+
+def _cpu(pid: int) -> float:
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(int(words[i]) for i in (11, 12, 13, 14)) / os.sysconf("SC_CLK_TCK")
+
+
+def _tree(root: int) -> Iterator[int]:
+    yield root
+    try:
+        for task in Path(f"/proc/{root}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _tree(int(child))
+    except OSError:
+        return
+
+
+class Ours(Server):
+    """Công Vụ, as `congvu init` and `congvu serve` make it; `database` is given on to init."""
+
+    database: str = ""
+
+    def set_up(self) -> None:
+        self.name = "congvu" + ("-" + self.database.partition(":")[0] if self.database else "")
+        self.smtp, self.imap = self.base_port + 25, self.base_port + 143
+        self.mail = self.folder / "data"
+        program = [str(Path(sys.executable).parent / "congvu")]
+        more = ["--db", self.database] if self.database else []
+        where = ["--data", str(self.mail)]
+        init = ["init", *where, "--domain", DOMAIN, "--base-port", str(self.base_port), "--insecure-loopback", *more]
+        subprocess.run(program + init, check=True, stdout=subprocess.DEVNULL)
+        salt = os.urandom(8)
+        digest = hashlib.sha512(PASSWORD.encode() + salt).digest()
+        hashed = "{SSHA512}" + base64.b64encode(digest + salt).decode()
+        with (self.folder / "users.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["address", "name", "password", "password_hash"])
+            rows.writerows([login(n), f"Người dùng {n}", "", hashed] for n in range(self.users))
+        load = ["account", "import", str(self.folder / "users.csv"), *where]
+        subprocess.run(program + load, check=True, stdout=subprocess.DEVNULL)
+        self._command = [*program, "serve", *where]
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
+        self.roots = [self._process.pid]
+        wait_for(self.smtp, self.imap)
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+
+class Peer(Server):
+    """Postfix smtpd → LMTP over a unix socket → Dovecot, sdbox, no filter, no TLS, limits raised."""
+
+    @staticmethod
+    def possible() -> str:
+        """Empty, or why not."""
+        if os.geteuid() != 0:
+            return "Postfix and Dovecot need root"
+        missing = [p for p in ("postfix", "dovecot", "doveadm") if not shutil.which(p)]
+        return f"not installed: {', '.join(missing)}" if missing else ""
+
+    def set_up(self) -> None:
+        self.name = "postfix+dovecot"
+        self.smtp, self.imap = self.base_port + 25, self.base_port + 143
+        self.mail = self.folder / "mail"
+        self._postfix, self._dovecot = self.folder / "postfix", self.folder / "dovecot"
+        for part in ("postfix/etc", "postfix/spool", "postfix/lib", "dovecot/run", "dovecot/state", "log", "mail"):
+            (self.folder / part).mkdir(parents=True)
+        for upper in (self.folder, *self.folder.parents[:-1]):
+            if upper.stat().st_uid == os.geteuid() and upper.name.startswith("congvu-bench"):
+                upper.chmod(0o755)
+        shutil.chown(self._postfix / "lib", "postfix")
+        shutil.chown(self.mail, "mail", "mail")
+        (self.folder / "log").chmod(0o777)
+        names = [login(n) for n in range(self.users)]
+        (self._dovecot / "users").write_text("".join(f"{name}:{{PLAIN}}{PASSWORD}\n" for name in names))
+        (self._postfix / "etc/boxes").write_text("".join(f"{name} {name}/\n" for name in names))
+        (self._postfix / "etc/main.cf").write_text(self._main_cf())
+        (self._postfix / "etc/master.cf").write_text(self._master_cf())
+        (self._dovecot / "dovecot.conf").write_text(self._dovecot_conf())
+        boxes = self._postfix / "etc/boxes"
+        subprocess.run(["postmap", "-c", str(self._postfix / "etc"), f"hash:{boxes}"], check=True)
+
+    def _main_cf(self) -> str:
+        here = self._postfix
+        settings = {
+            "compatibility_level": "3.6",
+            "queue_directory": here / "spool",
+            "data_directory": here / "lib",
+            "myhostname": f"mx.{DOMAIN}",
+            "mydestination": "",
+            "alias_maps": "",
+            "local_recipient_maps": "",
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "mynetworks": "192.0.2.1/32",
+            "smtp_host_lookup": "native",
+            "virtual_mailbox_domains": DOMAIN,
+            "virtual_mailbox_maps": f"hash:{here}/etc/boxes",
+            "virtual_transport": f"lmtp:unix:{self._dovecot}/run/lmtp-in",
+            "smtpd_relay_restrictions": "reject_unauth_destination",
+            "smtpd_client_connection_count_limit": 0,
+            "smtpd_client_connection_rate_limit": 0,
+            "smtpd_client_message_rate_limit": 0,
+            "smtpd_client_recipient_rate_limit": 0,
+            "smtpd_recipient_limit": 2000,
+            "default_process_limit": 200,
+            "in_flow_delay": "0s",
+            "initial_destination_concurrency": 20,
+            "lmtp_destination_concurrency_limit": 20,
+            "lmtp_destination_recipient_limit": 100,
+            "qmgr_message_active_limit": 50000,
+            "qmgr_message_recipient_limit": 50000,
+            "message_size_limit": 104857600,
+            "mailbox_size_limit": 0,
+            "virtual_mailbox_limit": 0,
+            "maillog_file": self.folder / "log/postfix",
+            "maillog_file_prefixes": self.folder / "log",
+        }
+        return "".join(f"{key} = {value}\n" for key, value in settings.items())
+
+    def _master_cf(self) -> str:
+        rows = [f"127.0.0.1:{self.smtp} inet n - n - 200 smtpd"]
+        plain = "bounce:0 defer:0:bounce trace:0:bounce verify:1 proxymap:- smtp:- relay:-:smtp error:- "
+        plain += "retry:-:error"
+        rows += [
+            "pickup unix n - n 60 1 pickup",
+            "cleanup unix n - n - 0 cleanup",
+            "qmgr unix n - n 300 1 qmgr",
+            "tlsmgr unix - - n 1000? 1 tlsmgr",
+        ]
+        rows += [
+            "rewrite unix - - n - - trivial-rewrite",
+            "flush unix n - n 1000? 0 flush",
+            "showq unix n - n - - showq",
+        ]
+        rows += ["lmtp unix - - n - 20 lmtp", "anvil unix - - n - 1 anvil", "postlog unix-dgram n - n - 1 postlogd"]
+        for word in plain.split():
+            service, limit, *program = word.split(":")
+            rows.append(f"{service} unix - - n - {limit} {program[0] if program else service}")
+        return "\n".join(rows) + "\n"
+
+    def _dovecot_conf(self) -> str:
+        here = self._dovecot
+        return f"""base_dir = {here}/run
+state_dir = {here}/state
+log_path = {self.folder}/log/dovecot
+protocols = imap lmtp
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_cache_size = 10M
+mail_location = sdbox:~/sdbox
+mail_uid = mail
+mail_gid = mail
+first_valid_uid = 1
+mail_fsync = optimized
+mail_max_userip_connections = 0
+default_vsz_limit = 2G
+default_client_limit = 10000
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {here}/users
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={self.mail}/%u
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+service imap-login {{
+  service_count = 0
+  process_min_avail = 2
+  process_limit = 2
+  inet_listener imap {{
+    address = 127.0.0.1
+    port = {self.imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service imap {{
+  process_limit = 4000
+  service_count = 256
+}}
+service lmtp {{
+  process_min_avail = 4
+  process_limit = 100
+  unix_listener lmtp-in {{
+    mode = 0666
+  }}
+}}
+service anvil {{
+  client_limit = 10000
+}}
+service auth {{
+  client_limit = 10000
+}}
+"""
+
+    def start(self) -> None:
+        subprocess.run(["dovecot", "-c", str(self._dovecot / "dovecot.conf")], check=True)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(["postfix", "-c", str(self._postfix / "etc"), "start"], check=True, **quiet)  # type: ignore[call-overload]  # mypy cannot see the keywords
+        wait_for(self.smtp, self.imap)
+        files = (self._postfix / "spool/pid/master.pid", self._dovecot / "run/master.pid")
+        self.roots = [int(file.read_text()) for file in files]
+
+    def stop(self) -> None:
+        for root in self.roots:
+            try:
+                os.kill(root, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+            wait_gone(root)
