@@ -1,29 +1,60 @@
 """MIME (RFC 5322, 2045–2049, 2231, 6532): one scan of a letter gives everything that is kept of it.
 
-Pure and forgiving: any bytes give a result, with bounded depth, parts and memory; offsets always lie inside the data.
+Pure and forgiving: any bytes give a result, with bounded depth, parts and memory, in time that grows with the size of the
+letter only; offsets always lie inside the data. A large letter comes as an mmap and is never copied as a whole.
 """
 
 from dataclasses import dataclass
 from mmap import mmap
 
-Buffer = bytes | mmap
+from congvu.codec.headers import (
+    Address,
+    Parameter,
+    decode_header,
+    header_fields,
+    message_ids,
+    parameter_text,
+    parse_addresses,
+    parse_date,
+    parse_parameters,
+    select_fields,
+    wanted_fields,
+)
+from congvu.codec.parts import (
+    MAX_DEPTH,
+    Buffer,
+    Part,
+    decode_body,
+    find_part,
+    header_block,
+    html_text,
+    letter_text,
+    pack_parts,
+    part_text,
+    unpack_parts,
+    walk,
+)
+from congvu.codec.wire import plain_structure, render_addresses, render_parameters, render_string
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One MIME part: the tree that `unpack_parts(pack_parts(part))` gives back. Offsets count from the start of the scanned
-    bytes. The header of a part is `header:body` (with its closing empty line), its body `body:end`. The root is the letter."""
-
-    type: str  # "text", lower case
-    subtype: str  # "plain"
-    charset: str  # lower case, "" when not given
-    encoding: str  # "7bit", "8bit", "binary", "base64", "quoted-printable", lower case
-    filename: str  # decoded, "" when none
-    disposition: str  # "attachment", "inline", ""
-    header: int
-    body: int
-    end: int
-    children: tuple["Part", ...]  # of a multipart; of a message/rfc822 the one root inside (same offsets)
+__all__ = [
+    "Buffer",
+    "Part",
+    "Scan",
+    "decode_body",
+    "decode_header",
+    "find_part",
+    "header_block",
+    "header_fields",
+    "html_text",
+    "letter_text",
+    "pack_parts",
+    "part_text",
+    "plain_structure",
+    "scan",
+    "select_fields",
+    "unpack_parts",
+    "walk",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +62,8 @@ class Scan:
     """What one scan keeps."""
 
     root: Part
-    envelope: bytes  # IMAP ENVELOPE, a parenthesised list as sent on the wire (rfc9051 7.5.2; non-ASCII as it came if valid UTF-8 in a quoted string or literal)
-    structure: bytes  # IMAP BODYSTRUCTURE with extension data, as sent on the wire
+    envelope: bytes  # IMAP ENVELOPE, a parenthesised list as sent on the wire (rfc9051 7.5.2); non-ASCII in literals
+    structure: bytes  # IMAP BODYSTRUCTURE with extension data, as sent on the wire; `plain_structure` makes BODY of it
     parts: bytes  # pack_parts(root)
     sent: int | None  # Date:, seconds since 1970
     subject: str  # decoded, NFC, one line, at most 1,000 characters
@@ -43,3 +74,339 @@ class Scan:
     preview: str  # RFC 8970: at most 200 characters of the first text, one line, NFC
     from_addresses: tuple[str, ...]  # bare lower-case addresses of From:, for the rule "only an own address"
     has_bare: bool  # bare CR or LF somewhere
+
+
+Fields = dict[bytes, list[bytes]]
+
+_ADDRESS_FIELDS = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
+_OF_LETTER = frozenset((*_ADDRESS_FIELDS, b"date", b"subject", b"in-reply-to", b"message-id", b"references"))
+_OF_PART = frozenset(
+    b"content-" + name
+    for name in (b"type", b"transfer-encoding", b"disposition", b"id", b"description", b"md5", b"language", b"location")
+)
+_OF_ROOT = _OF_LETTER | _OF_PART
+_CHUNK = 1 << 20  # an mmap is counted through in pieces of this size
+_SMALL = 4 << 20  # an mmap up to this size is copied: bytes are faster to search
+_TEXT_PLAIN: tuple[str, str, list[Parameter]] = ("text", "plain", [])
+_CLOSED = ("application", "octet-stream")
+
+
+def scan(
+    data: Buffer,
+    *,
+    max_depth: int = MAX_DEPTH,
+    max_parts: int = 1_000,  # real letters have under a hundred; what follows stays one closed part
+    max_header: int = 262_144,  # bytes of one header that are read; a thousand recipients take 60,000
+    max_addresses: int = 2_000,  # of one field, in ENVELOPE: longer lists only cost every client that asks
+    max_parameters: int = 64,  # of one field: a file name in continued pieces needs a dozen
+) -> Scan:
+    """Everything that is kept of a letter. Never raises, whatever the bytes."""
+    if isinstance(data, mmap) and len(data) <= _SMALL:
+        data = data[:]
+    scanner = _Scanner(data, max_parts, max_header, max_addresses, max_parameters)
+    root, structure, fields = scanner.part(0, len(data), max_depth, digest=False, letter=True)
+    addresses = {name: scanner.addresses(fields, name) for name in _ADDRESS_FIELDS if name in fields}
+    senders = addresses.get(b"from", [])
+    references = _references(fields)
+    ids = message_ids(_first(fields, b"message-id") or b"")
+    return Scan(
+        root=root,
+        envelope=_envelope(fields, addresses),
+        structure=structure,
+        parts=pack_parts(root),
+        sent=parse_date(_first(fields, b"date") or b""),
+        subject=decode_header((_first(fields, b"subject") or b"")[:8000])[:1000],
+        sender=_people(senders, 2000),
+        recipients="\n".join(
+            f"{label}: {_people(addresses[name], 4000)}"[:3999]
+            for label, name in (("To", b"to"), ("Cc", b"cc"))
+            if addresses.get(name)
+        ),
+        message_id=_identifier(ids[0]) if ids else "",
+        references=references,
+        preview=_preview(data, root),
+        from_addresses=tuple(
+            decode_header(local + b"@" + host).lower() for _, _, local, host in senders if local is not None and host
+        ),
+        has_bare=_has_bare(data),
+    )
+
+
+class _Scanner:
+    """One scan's data and what is left of its bounds."""
+
+    __slots__ = ("data", "effort", "max_addresses", "max_header", "max_parameters", "parts_left")
+
+    def __init__(self, data: Buffer, max_parts: int, max_header: int, max_addresses: int, max_parameters: int) -> None:
+        self.data = data
+        self.parts_left = max_parts
+        self.max_header = max_header
+        self.max_addresses = max_addresses
+        self.max_parameters = max_parameters
+        # Each level of nesting reads its bytes again. Sixteen times the letter is more than any real one needs; a bomb of
+        # fifty full levels ends there.
+        self.effort = 16 * len(data) + 65_536
+
+    def part(self, start: int, end: int, depth: int, *, digest: bool, letter: bool) -> tuple[Part, bytes, Fields]:
+        """The part at `start:end`, its BODYSTRUCTURE and the fields of its header."""
+        data = self.data
+        self.parts_left -= 1
+        self.effort -= end - start
+        body = _body_at(data, start, end)
+        fields = wanted_fields(data[start : min(body, start + self.max_header)], _OF_ROOT if letter else _OF_PART)
+        kind, subtype, parameters = self.content_type(fields, digest)
+        kind_parameters = parameters
+        disposition, d_parameters = self.parameters(_first(fields, b"content-disposition"))
+        encoding = _token(_first(fields, b"content-transfer-encoding") or b"7bit").lower()
+        closed = self.parts_left <= 0 or depth <= 0 or self.effort < 0
+        if closed and (kind == "multipart" or (kind == "message" and subtype in ("rfc822", "global"))):
+            kind, subtype = _CLOSED
+        children: tuple[Part, ...] = ()
+        inner = b""
+        if kind == "multipart":
+            children, inner = self.children(body, end, depth, kind_parameters, subtype == "digest")
+        elif kind == "message" and subtype in ("rfc822", "global"):
+            root, structure, inner_fields = self.part(body, end, depth - 1, digest=False, letter=True)
+            children = (root,)
+            addresses = {name: self.addresses(inner_fields, name) for name in _ADDRESS_FIELDS if name in inner_fields}
+            inner = _envelope(inner_fields, addresses) + b" " + structure
+        filename = ""
+        if d_parameters:
+            filename = parameter_text(d_parameters, b"filename")
+        if not filename and parameters:
+            filename = parameter_text(parameters, b"name")
+        charset = dict(parameters).get(b"charset", b"")
+        part = Part(
+            kind,
+            subtype,
+            charset.decode("ascii", "replace").lower()[:64],
+            encoding.decode("ascii", "replace")[:64],
+            _clean(filename)[:255],
+            disposition.decode("ascii", "replace").lower()[:64],
+            start,
+            body,
+            end,
+            children,
+        )
+        return part, self.structure(part, fields, parameters, disposition, d_parameters, inner), fields
+
+    def content_type(self, fields: Fields, digest: bool) -> tuple[str, str, list[Parameter]]:
+        value = _first(fields, b"content-type")
+        if value is None:
+            return ("message", "rfc822", []) if digest else _TEXT_PLAIN
+        main, parameters = self.parameters(value)
+        kind, _, subtype = main.decode("ascii", "replace").lower().partition("/")
+        kind, subtype = kind.strip()[:64], subtype.strip()[:127]
+        if not kind or not subtype:  # rfc2045 5.2
+            return ("text", "plain", parameters) if kind in ("", "text") else (*_CLOSED, parameters)
+        return kind, subtype, parameters
+
+    def parameters(self, value: bytes | None) -> tuple[bytes, list[Parameter]]:
+        return parse_parameters(value, self.max_parameters) if value else (b"", [])
+
+    def addresses(self, fields: Fields, name: bytes) -> list[Address]:
+        """Of all fields of this name: some programs write To: once for each recipient."""
+        found: list[Address] = []
+        for value in fields[name]:
+            if len(found) < self.max_addresses:
+                found += parse_addresses(value, self.max_addresses - len(found))
+        return found
+
+    def children(
+        self, body: int, end: int, depth: int, parameters: list[Parameter], digest: bool
+    ) -> tuple[tuple[Part, ...], bytes]:
+        """The parts of a multipart (rfc2046 5.1.1) and their structures."""
+        data = self.data
+        boundary = dict(parameters).get(b"boundary", b"").rstrip(b" \t")
+        found: list[Part] = []
+        structures: list[bytes] = []
+        if boundary and len(boundary) <= 1000:
+            mark = b"\n--" + boundary
+            # The line end before the first delimiter may be that of the header's empty line.
+            start, at = -1, data.find(mark, max(body - 1, 0), end)
+            while at >= 0:
+                after = at + len(mark)
+                line_end = data.find(b"\n", after, end)
+                next_start = end if line_end < 0 else line_end + 1
+                rest = data[after : min(next_start, after + 1000)].strip(b" \t\r\n")
+                if rest in (b"", b"--"):  # anything else is a longer boundary that begins alike
+                    if start >= 0:
+                        part_end = max(start, at - 1 if data[at - 1 : at] == b"\r" else at)
+                        self._child(start, part_end, depth, digest, found, structures)
+                    start = next_start
+                    if rest:
+                        start = -1
+                        break
+                    if self.parts_left <= 1:  # no room for more: the rest is the last, closed part
+                        break
+                at = data.find(mark, max(next_start - 1, after), end)
+            if start >= 0 and (start < end or not found):  # no closing delimiter
+                self._child(start, end, depth, digest, found, structures)
+        if not found:
+            # A multipart must have a part (rfc9051 7.5.2): without one delimiter its whole body is shown as text.
+            child = Part("text", "plain", "", "7bit", "", "", body, body, end, ())
+            found.append(child)
+            structures.append(self.structure(child, {}, [], b"", [], b""))
+        return tuple(found), b"".join(structures)
+
+    def _child(
+        self, start: int, end: int, depth: int, digest: bool, found: list[Part], structures: list[bytes]
+    ) -> None:
+        part, structure, _ = self.part(start, end, depth - 1, digest=digest, letter=False)
+        found.append(part)
+        structures.append(structure)
+
+    def structure(
+        self,
+        part: Part,
+        fields: Fields,
+        parameters: list[Parameter],
+        disposition: bytes,
+        d_parameters: list[Parameter],
+        inner: bytes,
+    ) -> bytes:
+        """BODYSTRUCTURE of one part (rfc9051 7.5.2); `inner` is that of its children. Words in capitals, values as they
+        came. Language and location at the end, as other servers send them."""
+        if disposition:
+            placed = b"(%b %b)" % (render_string(disposition.upper()), render_parameters(d_parameters))
+        else:
+            placed = b"NIL"
+        languages = [word for word in (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]]
+        tail = b"%b %b %b)" % (
+            placed,
+            b"(%b)" % b" ".join(map(render_string, languages)) if languages else b"NIL",
+            render_string(_first(fields, b"content-location")),
+        )
+        subtype = render_string(part.subtype.upper().encode())
+        if part.type == "multipart":
+            return b"(%b %b %b %b" % (inner, subtype, render_parameters(parameters), tail)
+        more = b""
+        if part.type == "text":
+            if not part.charset:
+                parameters = [(b"charset", b"US-ASCII"), *parameters]  # rfc2046 4.1.2
+            more = b" %d" % self.lines(part.body, part.end)
+        elif inner:
+            more = b" %b %d" % (inner, self.lines(part.body, part.end))
+        return b"(%b %b %b %b %b %b %d%b %b %b" % (
+            render_string(part.type.upper().encode()),
+            subtype,
+            render_parameters(parameters),
+            render_string(_first(fields, b"content-id")),
+            render_string(_first(fields, b"content-description")),
+            render_string(part.encoding.upper().encode()),
+            part.end - part.body,
+            more,
+            render_string(_first(fields, b"content-md5")),
+            tail,
+        )
+
+    def lines(self, start: int, end: int) -> int:
+        return _count(self.data, b"\n", start, end)
+
+
+# --- bytes ----------------------------------------------------------------------------------------------------------
+
+
+def _count(data: Buffer, what: bytes, start: int, end: int) -> int:
+    if isinstance(data, bytes):
+        return data.count(what, start, end)
+    extra = len(what) - 1  # what lies across two pieces is counted with the first
+    return sum(data[at : min(at + _CHUNK + extra, end)].count(what) for at in range(start, end, _CHUNK))
+
+
+def _has_bare(data: Buffer) -> bool:
+    pairs = _count(data, b"\r\n", 0, len(data))
+    return pairs != _count(data, b"\n", 0, len(data)) or pairs != _count(data, b"\r", 0, len(data))
+
+
+def _body_at(data: Buffer, start: int, end: int) -> int:
+    """Where the body begins: after the first empty line, or at the end."""
+    if data[start : min(start + 2, end)] == b"\r\n":
+        return start + 2
+    if data[start : min(start + 1, end)] == b"\n":
+        return start + 1
+    crlf = data.find(b"\n\r\n", start, end)
+    lf = data.find(b"\n\n", start, end if crlf < 0 else crlf + 1)
+    if lf >= 0:
+        return lf + 2
+    return crlf + 3 if crlf >= 0 else end
+
+
+def _first(fields: Fields, name: bytes) -> bytes | None:
+    values = fields.get(name)
+    return values[0] if values else None
+
+
+def _token(value: bytes) -> bytes:
+    return (value.split(None, 1) or [b"7bit"])[0].rstrip(b";")
+
+
+def _clean(text: str) -> str:
+    return "".join(c for c in text if c.isprintable()).strip() if not text.isprintable() else text.strip()
+
+
+# --- what is kept of the letter -------------------------------------------------------------------------------------
+
+
+def _envelope(fields: Fields, addresses: dict[bytes, list[Address]]) -> bytes:
+    """ENVELOPE (rfc9051 7.5.2): RFC 2047 words stay as they came; Sender and Reply-To are From where they lack."""
+    sender = addresses.get(b"from") or []
+    return b"(%b %b %b %b %b %b %b %b %b %b)" % (
+        render_string(_first(fields, b"date")),
+        render_string(_first(fields, b"subject")),
+        rendered := render_addresses(sender),
+        render_addresses(addresses[b"sender"]) if addresses.get(b"sender") else rendered,
+        render_addresses(addresses[b"reply-to"]) if addresses.get(b"reply-to") else rendered,
+        render_addresses(addresses.get(b"to") or []),
+        render_addresses(addresses.get(b"cc") or []),
+        render_addresses(addresses.get(b"bcc") or []),
+        render_string(_first(fields, b"in-reply-to")),
+        render_string(_first(fields, b"message-id")),
+    )
+
+
+def _people(addresses: list[Address], limit: int) -> str:
+    """ "Name <local@host>, …" decoded, at most `limit` characters."""
+    out: list[str] = []
+    size = 0
+    for name, _, local, host in addresses:
+        if size > limit:
+            break
+        if host is None:  # a group's beginning or end
+            text = decode_header(local) + ":" if local else ""
+        else:
+            address = decode_header((local or b"") + b"@" + host)
+            text = f"{decode_header(name)} <{address}>" if name else address
+        if text:
+            out.append(text)
+            size += len(text) + 2
+    return ", ".join(out)[:limit]
+
+
+def _identifier(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _references(fields: Fields) -> tuple[str, ...]:
+    found = dict.fromkeys(
+        identifier
+        for name in (b"references", b"in-reply-to")
+        for value in fields.get(name, ())[:10]
+        for identifier in message_ids(value)
+    )
+    ids = list(found)
+    if len(ids) > 100:
+        ids = [ids[0], *ids[-99:]]  # the thread's first letter and the nearest ones
+    return tuple(map(_identifier, ids))
+
+
+def _preview(data: Buffer, root: Part) -> str:
+    """The first words of the first text that is not an attachment (rfc8970)."""
+    texts = [p for p in walk(root) if p.type == "text" and p.disposition != "attachment" and p.end > p.body]
+    texts.sort(key=lambda p: p.subtype != "plain")
+    for part in texts[:3]:
+        for room in (600, 8_000):
+            preview = " ".join(part_text(data, part, room).split())[:200].rstrip()
+            if preview:
+                return preview
+    return ""
