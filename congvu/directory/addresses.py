@@ -112,6 +112,12 @@ def holders(tx: Tx, addresses: Sequence[str], main_domain: str = "") -> dict[str
     return answer
 
 
+def exact(tx: Tx, address: str) -> Held | None:
+    """Who holds this very address, without tags: for signing in."""
+    text = normalise(address)
+    return _registered(tx, {text}).get(text)
+
+
 def taken(tx: Tx, addresses: Iterable[str]) -> set[str]:
     """Which of these folded addresses are registered, in whatever state."""
     return set(_registered(tx, set(addresses)))
@@ -148,6 +154,11 @@ def is_own(addresses: Sequence[str], address: str) -> bool:
     """Does this address, tag or not, stand among an account's own (as given by `of_account`)?"""
     text = normalise(address)
     return text in addresses or base(text) in addresses
+
+
+def give_many(tx: Tx, addresses: Sequence[tuple[str, int]]) -> None:
+    """Registers the primary addresses of accounts; the caller has asked `taken` in the same transaction."""
+    tx.many("INSERT INTO address (address, account_id, is_primary) VALUES (?, ?, 1)", addresses)
 
 
 def give(tx: Tx, account_id: int, address: str, primary: bool) -> None:

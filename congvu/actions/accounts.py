@@ -1,0 +1,324 @@
+"""Accounts: the one door at which every protocol proves who somebody is, and the acts that make and change accounts.
+
+Promises that a lock or a new password bites at the next sign-in whatever was remembered, and that a stranger learns
+neither from words nor from time whether a login exists. Must never keep or log a password.
+"""
+
+import asyncio
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from typing import TypeVar
+
+from congvu.base.clock import Clock, Identifiers
+from congvu.base.config import Config
+from congvu.base.failure import NotNow, Refused
+from congvu.base.observe import Secret, log, printable
+from congvu.codec.sasl import ScramKeys, parse_keys
+from congvu.db import audit
+from congvu.db.engine import Database, Tx
+from congvu.directory import addresses, credentials, lifecycle, people
+from congvu.directory.addresses import Held
+from congvu.directory.credentials import Stored
+from congvu.directory.lifecycle import Act, State
+from congvu.directory.people import Account, Kind
+from congvu.directory.profile import Profile
+from congvu.mailstore import mailbox
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who has proved to be whom. `address`: the one given at sign-in, in full."""
+
+    account_id: int
+    address: str
+    name: str
+
+
+_MOST_REMEMBERED = 50_000  # verified passwords; 100 octets each
+_MOST_COUNTED = 100_000  # counters of failures; beyond it the oldest is forgotten
+_MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one
+
+
+class Doors:
+    """Sign-in for every protocol of one process. Counts and remembers in memory: another process counts anew."""
+
+    def __init__(self, db: Database, clock: Clock, config: Config) -> None:
+        self._db = db
+        self._clock = clock
+        self._config = config
+        self._key = secrets.token_bytes(32)
+        self._fake = _lasting_key(config)
+        self._pool = ThreadPoolExecutor(config.limits.password_checks, "password")
+        self._remembered: OrderedDict[bytes, float] = OrderedDict()  # proof → until
+        self._proving: dict[bytes, asyncio.Task[bool]] = {}
+        self._failures = _Failures(clock, config)
+
+    def close(self) -> None:
+        """Ends the threads; call when the servers have stopped."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn:
+        """Who this is. Raises `Refused`: bad-credentials, account-locked; `NotNow`: too-many-attempts, too-busy."""
+        address = self._full(login)
+        held, stored = await self._db.read(_look, address)
+        # The key is bound to the stored hash, so a changed password forgets what was remembered of the old one.
+        proof = self._proof(held, stored, password)
+        if self._remembered.get(proof, 0.0) <= self._clock.now():
+            self._failures.check(ip, address)
+            if not await self._prove(proof, held, stored, password):
+                self._failures.note(ip, address)
+                raise Refused("bad-credentials")
+        self._failures.forget(ip, address)
+        return _admitted(held)
+
+    async def scram_keys(self, login: str, ip: str = "") -> ScramKeys:
+        """The keys of a login; invented but lasting ones when there are none, so that asking tells nothing.
+
+        Raises `NotNow("too-many-attempts")`. An account brought along has keys only after its first plain sign-in.
+        """
+        address = self._full(login)
+        self._failures.check(ip, address)
+        held, stored = await self._db.read(_look, address)
+        if held is not None and stored is not None and stored.scram is not None:
+            try:
+                return parse_keys(stored.scram)
+            except ValueError:
+                log.error("account %d: unreadable SCRAM keys", held.account_id)
+        salt, key, server = (
+            hmac.digest(self._fake, f"{use} {address}".encode("utf-8", "replace"), "sha256") for use in ("s", "k", "v")
+        )
+        return ScramKeys(salt[:16], credentials.SCRAM_ITERATIONS, key, server)
+
+    async def signed_in(self, login: str, ip: str = "") -> SignedIn:
+        """Who this is, after a SCRAM proof. Raises as `sign_in`."""
+        address = self._full(login)
+        held, _ = await self._db.read(_look, address)
+        self._failures.forget(ip, address)
+        return _admitted(held)
+
+    def failed(self, login: str, ip: str) -> None:
+        """Counts a SCRAM exchange that proved nothing."""
+        self._failures.note(ip, self._full(login))
+
+    def _full(self, login: str) -> str:
+        """A login as an address: the local part suffices while there is a single domain (row 2.20)."""
+        text = addresses.normalise(login)
+        if "@" not in text and len(self._config.domains) == 1:
+            return f"{text}@{self._config.domains[0]}"
+        return text
+
+    def _proof(self, held: Held | None, stored: Stored | None, password: Secret) -> bytes:
+        known = f"{held.account_id if held else 0} {stored.hash if stored else ''}\n"
+        return blake2b(
+            known.encode() + password.reveal().encode("utf-8", "replace"), key=self._key, digest_size=32
+        ).digest()
+
+    async def _prove(self, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
+        """One check however many ask it at the same time."""
+        task = self._proving.get(proof)
+        if task is None:
+            if len(self._proving) >= _MOST_WAITING:
+                raise NotNow("too-busy")
+            task = asyncio.ensure_future(self._check(proof, held, stored, password))
+            self._proving[proof] = task
+            task.add_done_callback(lambda _: self._proving.pop(proof, None))
+        return await asyncio.shield(task)
+
+    async def _check(self, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
+        if not await self._thread(_fits, stored, password) or held is None or stored is None:
+            return False
+        if stored.scram is None or credentials.is_weak(stored.hash):
+            renewed = await self._thread(_renewed, stored, password)
+            try:
+                if await self._db.write(credentials.renew, held.account_id, stored.hash, renewed):
+                    self._remember(self._proof(held, renewed, password))
+            except NotNow as trouble:  # it can wait for the next sign-in
+                log.warning("account %d: keys not renewed: %s", held.account_id, trouble.code)
+        self._remember(proof)
+        return True
+
+    def _remember(self, proof: bytes) -> None:
+        self._remembered[proof] = self._clock.now() + self._config.limits.remember_password_seconds
+        self._remembered.move_to_end(proof)
+        while len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    async def _thread(self, f: Callable[[Stored, Secret], T], stored: Stored | None, password: Secret) -> T:
+        known = stored or Stored(credentials.nobody(), None)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, f, known, password)
+
+
+def _fits(stored: Stored, password: Secret) -> bool:
+    """A wrong password costs an argon2 whatever the hash: an old, fast one must not tell that the login exists."""
+    if credentials.verify(stored.hash, password):
+        return True
+    if not credentials.is_ours(stored.hash):
+        credentials.verify(credentials.nobody(), password)
+    return False
+
+
+def _renewed(stored: Stored, password: Secret) -> Stored:
+    hash_ = credentials.hash_password(password) if credentials.is_weak(stored.hash) else stored.hash
+    return Stored(hash_, credentials.scram_keys(password))
+
+
+def _look(tx: Tx, address: str) -> tuple[Held | None, Stored | None]:
+    held = addresses.exact(tx, address)
+    return held, credentials.get(tx, held.account_id) if held else None
+
+
+def _admitted(held: Held | None) -> SignedIn:
+    """Only whoever has the right password hears that an account is locked."""
+    if held is None:
+        raise Refused("bad-credentials")
+    if not lifecycle.may(held.state, Act.SIGN_IN):
+        raise Refused("account-locked")
+    return SignedIn(held.account_id, held.address, held.name)
+
+
+def _lasting_key(config: Config) -> bytes:
+    """A secret that workers share and a restart keeps, for the invented SCRAM keys: drawn from the TLS key."""
+    try:
+        secret = config.tls.key.read_bytes()
+    except OSError:
+        secret = secrets.token_bytes(32)
+    return hmac.digest(secret, b"congvu invented scram keys", "sha256")
+
+
+class _Failures:
+    """Wrong passwords by IP and account, and by IP; both make the next try wait twice as long as the last."""
+
+    def __init__(self, clock: Clock, config: Config) -> None:
+        self._clock = clock
+        self._limits = config.limits
+        self._counts: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # failures, time of the last
+
+    def check(self, ip: str, address: str) -> None:
+        """Raises `NotNow("too-many-attempts")` while the wait lasts."""
+        now = self._clock.now()
+        for key, allowed in self._keys(ip, address):
+            count, last = self._counts.get(key, (0, 0.0))
+            if count >= allowed:
+                wait = min(2 ** min(count - allowed, 30), self._limits.sign_in_window_seconds)
+                if now < last + wait:
+                    raise NotNow("too-many-attempts", seconds=int(last + wait - now) + 1)
+
+    def note(self, ip: str, address: str) -> None:
+        now = self._clock.now()
+        for key, _ in self._keys(ip, address):
+            count, last = self._counts.pop(key, (0, 0.0))
+            if now - last > self._limits.sign_in_window_seconds:
+                count = 0
+            self._counts[key] = (count + 1, now)
+        while len(self._counts) > _MOST_COUNTED:
+            self._counts.popitem(last=False)
+        log.info("sign-in failed: %s from %s", printable(address, 100), printable(ip, 60))
+
+    def forget(self, ip: str, address: str) -> None:
+        """After a success. The IP's own count stays: one good password must not free a guesser of others."""
+        self._counts.pop((_network(ip), address), None)
+
+    def _keys(self, ip: str, address: str) -> tuple[tuple[tuple[str, str], int], ...]:
+        network = _network(ip)
+        return (
+            ((network, address), self._limits.sign_in_failures),
+            ((network, ""), self._limits.sign_in_failures_per_ip),
+        )
+
+
+def _network(ip: str) -> str:
+    """An IPv6 peer owns its /64 and has all of it to try from."""
+    try:
+        number = ip_address(ip.partition("%")[0])
+    except ValueError:
+        return ip
+    if isinstance(number, IPv6Address):
+        if number.ipv4_mapped:
+            return str(number.ipv4_mapped)
+        return f"{IPv6Address(int(number) >> 64 << 64)}/64"
+    return ip
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to be made, all of it checked. `credential` None: nobody can sign in yet."""
+
+    address: str
+    name: str
+    credential: Stored | None
+    kind: Kind = Kind.PERSON
+    unit_id: int | None = None
+
+
+def checked(config: Config, address: str, name: str) -> tuple[str, str]:
+    """Address and name as they will be kept. Raises `Refused`: bad-address, foreign-domain, bad-name."""
+    text = addresses.checked(address)
+    domain = addresses.domain_of(text)
+    if not config.serves(domain):
+        raise Refused("foreign-domain", domain=domain, known=", ".join(config.domains))
+    return text, people.checked_name(name)
+
+
+def add_account(tx: Tx, who: str, new: NewAccount, profile: Profile, ids: Identifiers, now: float) -> int:
+    """An active account with its address, secret and mailboxes; returns its id. Raises `Refused("address-taken")`."""
+    if addresses.taken(tx, [new.address]):
+        raise Refused("address-taken", address=new.address)
+    (account_id,) = add_accounts(tx, who, [new], profile, ids, now)
+    return account_id
+
+
+def add_accounts(
+    tx: Tx, who: str, many: Sequence[NewAccount], profile: Profile, ids: Identifiers, now: float
+) -> list[int]:
+    """The same for a list, none of whose addresses is taken: a few statements, one line of audit."""
+    numbers = [ids.draw() for _ in many]
+    pairs = list(zip(numbers, many, strict=True))
+    people.add_many(tx, [Account(n, a.kind, State.ACTIVE, a.name, a.unit_id, int(now), a.address) for n, a in pairs])
+    addresses.give_many(tx, [(a.address, n) for n, a in pairs])
+    credentials.put_new(tx, [(n, a.credential) for n, a in pairs if a.credential is not None], now)
+    for kind in Kind:
+        mailbox.create_stores(tx, [n for n, a in pairs if a.kind is kind], profile.quota[kind], now)
+    audit.record(tx, who, "account.add", {"addresses": [a.address for a in many]}, now)
+    return numbers
+
+
+def set_password(tx: Tx, who: str, address: str, credential: Stored, now: float) -> None:
+    """A new secret. Raises `Refused("no-such-account")`."""
+    held = _must_hold(tx, address)
+    credentials.put(tx, held.account_id, credential, now)
+    audit.record(tx, who, "account.password", {"address": held.address}, now)
+
+
+def change_state(tx: Tx, who: str, address: str, to: State, why: str, now: float) -> None:
+    """One step of the lifecycle. Raises `Refused`: no-such-account, no-such-step."""
+    held = _must_hold(tx, address)
+    people.set_state(tx, held.account_id, to)
+    audit.record(tx, who, f"account.{to.value}", {"address": held.address, "from": held.state.value, "why": why}, now)
+
+
+def _must_hold(tx: Tx, address: str) -> Held:
+    held = addresses.exact(tx, address)
+    if held is None:
+        raise Refused("no-such-account", address=address)
+    return held
+
+
+def furnish(tx: Tx, config: Config, profile: Profile, ids: Identifiers, now: float) -> None:
+    """What every mail domain must have (rfc5321 4.5.1, rfc2142 4): postmaster@, and abuse@ beside it. May run again."""
+    for domain in config.domains:
+        wanted = f"postmaster@{domain}"
+        held = addresses.exact(tx, wanted)
+        if held is not None:
+            continue
+        new = NewAccount(wanted, f"Quản trị thư điện tử {domain}", None, Kind.FUNCTIONAL)
+        account_id = add_account(tx, "congvu", new, profile, ids, now)
+        if not addresses.taken(tx, [f"abuse@{domain}"]):
+            addresses.give(tx, account_id, f"abuse@{domain}", primary=False)
