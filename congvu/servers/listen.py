@@ -305,7 +305,7 @@ class Stream(asyncio.Protocol):
             raise Gone from error
         if transport is None:
             raise Gone
-        self._buffer.clear()
+        # What is buffered now came after the handshake: the loop hands input to TLS from the first step of start_tls on.
         self._use(transport)
 
     def stop(self) -> None:
