@@ -101,9 +101,8 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
         "SELECT l.id, l.hash, l.size, length(l.prefix), l.parts, b.size FROM letter l JOIN blob b ON b.hash = l.hash"
     ):
         if size != prefix + blob_size:
-            yield f"letter {letter}: says {size} bytes, prefix and blob {bytes(hash_).hex()[:16]} have {
-                prefix + blob_size
-            }"
+            found = prefix + blob_size
+            yield f"letter {letter}: says {size} bytes, its prefix and blob {bytes(hash_).hex()[:16]} have {found}"
         try:
             root = mime.unpack_parts(bytes(parts))
         except ValueError:
