@@ -81,8 +81,8 @@ def select_fields(block: bytes, names: Iterable[str | bytes], invert: bool = Fal
 
 # --- words ----------------------------------------------------------------------------------------------------------
 
-# Longer than the 75 characters of rfc2047 2 and with spaces inside, as real mail has them. The *language of rfc2231 5 is
-# let go.
+# Longer than the 75 characters of rfc2047 2 and with spaces inside, as real mail has them. The *language of rfc2231 5
+# is let go.
 _ENCODED = re.compile(rb"=\?([^?\s*]{1,64})(?:\*[^?\s]{0,64})?\?([bBqQ])\?([^?\r\n]*+)\?=")
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 
@@ -157,7 +157,7 @@ _QUOTED_PAIR = re.compile(rb"\\(.)", re.S)
 
 
 def parse_addresses(value: bytes, limit: int) -> list[Address]:
-    """At most `limit` addresses of an unfolded field. The usual forms are read by one pattern each, the rest by tokens."""
+    """At most `limit` addresses of an unfolded field. Usual forms are read by a pattern each, the rest by tokens."""
     found: list[Address] = []
     position, size = 0, len(value)
     while position < size and len(found) < limit:
@@ -328,7 +328,7 @@ def parse_parameters(value: bytes, limit: int) -> tuple[bytes, list[Parameter]]:
 
 
 def _joined(base: bytes, pieces: dict[int, tuple[bool, bytes]]) -> Parameter:
-    run = []
+    run: list[tuple[bool, bytes]] = []
     while len(run) in pieces:
         run.append(pieces[len(run)])
     if not any(extended for extended, _ in run):
@@ -342,7 +342,7 @@ def _without_comment(value: bytes) -> bytes:
 
 
 def parameter_text(parameters: list[Parameter], name: bytes) -> str:
-    """The decoded value of `name*` (rfc2231) or `name` (with the RFC 2047 words that are not allowed and everywhere)."""
+    """The decoded value of `name*` (rfc2231) or `name` (with RFC 2047 words, not allowed and common)."""
     values = dict(parameters)
     extended = values.get(name + b"*")
     if extended is not None:
@@ -359,7 +359,8 @@ _DATE = re.compile(
     r"(?:[A-Za-z]+\.?,?\s+)?(\d{1,2})[ -]([A-Za-z]{3})[a-z]{0,6}[ -](\d{4})\s+(\d\d):(\d\d)(?::(\d\d))?"
     r"(?:\.\d{1,9})?\s*([+-])(\d\d)(\d\d)\b"
 )
-_MONTHS = {m: i for i, m in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {m: i for i, m in enumerate(_MONTH_NAMES, 1)}
 _ID = re.compile(rb"<([^<>\s]{1,998})>")
 _EPOCH = date(1970, 1, 1).toordinal()
 

@@ -1,7 +1,7 @@
 """MIME (RFC 5322, 2045–2049, 2231, 6532): one scan of a letter gives everything that is kept of it.
 
-Pure and forgiving: any bytes give a result, with bounded depth, parts and memory, in time that grows with the size of the
-letter only; offsets always lie inside the data. A large letter comes as an mmap and is never copied as a whole.
+Pure and forgiving: any bytes give a result, with bounded depth, parts and memory, in time that grows with the size of
+the letter only; offsets always lie inside the data. A large letter comes as an mmap and is never copied as a whole.
 """
 
 from dataclasses import dataclass
@@ -143,8 +143,8 @@ class _Scanner:
         self.max_header = max_header
         self.max_addresses = max_addresses
         self.max_parameters = max_parameters
-        # Each level of nesting reads its bytes again. Sixteen times the letter is more than any real one needs; a bomb of
-        # fifty full levels ends there.
+        # Each level of nesting reads its bytes again. Sixteen times the letter is more than any real one needs; a bomb
+        # of fifty full levels ends there.
         self.effort = 16 * len(data) + 65_536
 
     def part(self, start: int, end: int, depth: int, *, digest: bool, letter: bool) -> tuple[Part, bytes, Fields]:
@@ -271,7 +271,7 @@ class _Scanner:
             placed = b"(%b %b)" % (render_string(disposition.upper()), render_parameters(d_parameters))
         else:
             placed = b"NIL"
-        languages = [word for word in (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]]
+        languages = (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]
         tail = b"%b %b %b)" % (
             placed,
             b"(%b)" % b" ".join(map(render_string, languages)) if languages else b"NIL",

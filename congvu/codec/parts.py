@@ -261,15 +261,15 @@ def html_text(source: str) -> str:
 
 
 def part_text(data: Buffer, part: Part, limit: int) -> str:
-    """The words of a text part, at most `limit` characters, NFC: transfer encoding off, charset read as declared or, when
-    that cannot be, guessed; HTML as plain text."""
+    """The words of a text part, at most `limit` characters, NFC: transfer encoding off, charset read as declared or,
+    when that cannot be, guessed; HTML as plain text."""
     is_html = part.subtype in ("html", "xhtml+xml")
     room = limit * 4 + (4 * limit + 65_536 if is_html else 0)  # four bytes a character; tags and styles besides
     raw = decode_body(data, part, room)
     charset = part.charset
     if is_html and not charset and (meta := _META_CHARSET.search(raw, 0, 2048)):
         charset = meta[1].decode("ascii").lower()
-    text = legacy.decode(raw, charset, cut=len(raw) == room)
+    text = legacy.decode(raw, charset, cut=len(raw) == room).removeprefix("\ufeff")
     if is_html:
         text = html_text(text)
     return nfc(text[:limit])

@@ -1,4 +1,6 @@
-"""How values stand on the IMAP wire (RFC 9051 4.3, 7.5.2): strings, address lists, parameter lists, BODY of BODYSTRUCTURE."""
+"""How values stand on the IMAP wire (RFC 9051 4.3, 7.5.2): strings, lists of addresses and parameters, BODY."""
+
+import re
 
 from congvu.codec import legacy
 from congvu.codec.headers import Address, Parameter
@@ -39,5 +41,59 @@ def render_parameters(parameters: list[Parameter]) -> bytes:
     )
 
 
+_VALUE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|\{(\d{1,10})\}\r\n|([()])|[^\s()"{]++', re.S)
+
+
 def plain_structure(structure: bytes) -> bytes:
-    return structure
+    """BODY out of BODYSTRUCTURE: the extension data at the end of each part left out (rfc9051 7.5.2). Only for what
+    `scan` rendered: ValueError for anything else."""
+    out: list[bytes] = []
+    if _plain_body(structure, 0, out) != len(structure):
+        raise ValueError("not a body structure")
+    return b"".join(out)
+
+
+def _plain_body(structure: bytes, at: int, out: list[bytes]) -> int:
+    """Copies the body at `at` and returns the place after it."""
+    start = at
+    if structure[at + 1 : at + 2] == b"(":  # a multipart: bodies, then its subtype
+        out.append(b"(")
+        at += 1
+        while structure[at : at + 1] == b"(":
+            at = _plain_body(structure, at, out)
+        start, at = at, _skip(structure, at, 1)
+    else:
+        kind = structure[at + 1 : at + 11].upper()
+        at = _skip(structure, at + 1, 7)  # type, subtype, parameters, id, description, encoding, octets
+        if kind.startswith(b'"TEXT" '):
+            at = _skip(structure, at, 1)
+        elif kind.startswith(b'"MESSAGE" ') and structure[at : at + 2] == b" (":
+            at = _skip(structure, at, 1) + 1
+            out.append(structure[start:at])
+            start = at = _plain_body(structure, at, out)
+            at = _skip(structure, at, 1)
+    out.append(structure[start:at] + b")")
+    while structure[at : at + 1] != b")":
+        at = _skip(structure, at, 1)
+    return at + 1
+
+
+def _skip(structure: bytes, at: int, count: int) -> int:
+    """The place after `count` values, each perhaps after a space."""
+    depth = 0
+    while count:
+        if structure[at : at + 1] == b" ":
+            at += 1
+        match = _VALUE.match(structure, at)
+        if match is None:
+            raise ValueError("not a body structure")
+        at = match.end()
+        if match[1] is not None:
+            at += int(match[1])
+        elif match[2] == b"(":
+            depth += 1
+        elif match[2] == b")":
+            depth -= 1
+        if depth == 0:
+            count -= 1
+    return at
