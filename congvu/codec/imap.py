@@ -4,8 +4,8 @@ Pure: no socket, no store. `imap_parse` makes these values from bytes, `imap_nam
 """
 
 import re
-import time
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import Enum
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -239,10 +239,7 @@ def astring(value: str | bytes, utf8: bool = False) -> bytes:
 
 def internal_date(seconds: int, zone: int = 0) -> str:
     """`"22-Nov-2026 07:05:00 +0700"` with its quotes; `zone` in minutes east."""
-    t = time.gmtime(seconds + zone * 60)
+    t = datetime(1970, 1, 1) + timedelta(minutes=zone, seconds=seconds)
     sign = "-" if zone < 0 else "+"
     hours, minutes = divmod(abs(zone), 60)
-    return (
-        f'"{t.tm_mday:02d}-{MONTHS[t.tm_mon - 1]}-{t.tm_year:04d} {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}'
-        f' {sign}{hours:02d}{minutes:02d}"'
-    )
+    return f'"{t.day:02d}-{MONTHS[t.month - 1]}-{t.year:04d} {t:%H:%M:%S} {sign}{hours:02d}{minutes:02d}"'

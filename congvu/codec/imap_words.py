@@ -19,7 +19,7 @@ MAX_KEYWORD = 100  # characters of one keyword
 MAX_NUMBER = 2**63 - 1  # modseq is 63 bits (rfc7162 3)
 
 
-class Bad(Exception):
+class Bad(Exception):  # noqa: N818  rfc9051 7.1.3 names it so
     """A command that is not IMAP. The text is for the client's programmer."""
 
 

@@ -1,0 +1,114 @@
+"""The table of IMAP commands: a row says when a command is allowed, how it is read, what runs it, what it announces.
+
+CAPABILITY is computed from the rows. A new command is a row here, its run function in the file of its kind, and a
+dialog in `tests/talk/imap/`.
+"""
+
+from congvu.codec import imap_parse as parse
+from congvu.codec.imap import Fetch, Search
+from congvu.servers.imap import fetch, mailboxes, messages, search, signin
+from congvu.servers.imap.session import (
+    ANY,
+    KNOWN,
+    SELECTED,
+    STRANGER,
+    UNSELECTED,
+    Done,
+    Services,
+    Session,
+    Tell,
+    row,
+)
+from congvu.servers.listen import Manners, Stream, Tls
+
+# What is said where no session sees the situation; English ASCII first, as nothing is enabled yet.
+MANNERS = Manners(
+    too_many=b"* BYE [UNAVAILABLE] Too many connections, try later\r\n",
+    stopping=b"* BYE [UNAVAILABLE] Server is shutting down\r\n",
+    too_slow=b"* BYE Idle for too long\r\n",
+    trouble=b"* BYE [SERVERBUG] Internal error\r\n",
+)
+
+
+async def _fetch(session: Session, command: Fetch) -> Done:
+    return await _run_fetch(session, command, by_uid=False)
+
+
+async def _uid_fetch(session: Session, command: Fetch) -> Done:
+    return await _run_fetch(session, command, by_uid=True)
+
+
+async def _run_fetch(session: Session, command: Fetch, by_uid: bool) -> Done:
+    if command.changed_since is not None or any(item.name == "MODSEQ" for item in command.items):
+        session.enable("CONDSTORE")  # rfc7162 3.1
+    uids = session.view().resolve(command.set, by_uid)
+    await fetch.run(session, uids, command.items, command.changed_since, by_uid)
+    return Done()
+
+
+async def _search(session: Session, command: Search) -> Done:
+    await search.run(session, command, False)
+    return Done()
+
+
+async def _uid_search(session: Session, command: Search) -> Done:
+    await search.run(session, command, True)
+    return Done()
+
+
+_AUTH = ("AUTH=SCRAM-SHA-256-PLUS", "AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")
+_LIST = ("CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE")
+
+TABLE = {
+    each.name: each
+    for each in (
+        row("CAPABILITY", ANY, parse.nothing, signin.capability),
+        row("NOOP", ANY, parse.nothing, signin.noop, Tell.NOW),
+        row("LOGOUT", ANY, parse.nothing, signin.logout, Tell.NOTHING),
+        row("ID", ANY, parse.identity, signin.identity, capabilities=("ID",)),
+        row("STARTTLS", STRANGER, parse.nothing, signin.starttls, Tell.NOTHING, capabilities=("STARTTLS",)),
+        row("LOGIN", STRANGER, parse.login, signin.login, Tell.NOTHING, capabilities=("LOGINDISABLED",)),
+        row(
+            "AUTHENTICATE",
+            STRANGER,
+            parse.authenticate,
+            signin.authenticate,
+            Tell.NOTHING,
+            capabilities=("SASL-IR", *_AUTH),
+        ),
+        row("ENABLE", UNSELECTED, parse.enable, signin.enable, capabilities=("ENABLE", "UTF8=ACCEPT")),
+        row("SELECT", KNOWN, parse.select, mailboxes.select, Tell.NOTHING, capabilities=("CONDSTORE",)),
+        row("EXAMINE", KNOWN, parse.select, mailboxes.examine, Tell.NOTHING),
+        row("CREATE", KNOWN, parse.create, mailboxes.create, capabilities=("CREATE-SPECIAL-USE",)),
+        row("DELETE", KNOWN, parse.named, mailboxes.delete),
+        row("RENAME", KNOWN, parse.rename, mailboxes.rename),
+        row("SUBSCRIBE", KNOWN, parse.named, mailboxes.subscribe),
+        row("UNSUBSCRIBE", KNOWN, parse.named, mailboxes.unsubscribe),
+        row("LIST", KNOWN, parse.listing, mailboxes.listing, capabilities=_LIST),
+        row("LSUB", KNOWN, parse.lsub, mailboxes.lsub),
+        row("NAMESPACE", KNOWN, parse.nothing, mailboxes.namespace, capabilities=("NAMESPACE",)),
+        row("STATUS", KNOWN, parse.status, mailboxes.status, capabilities=("STATUS=SIZE",)),
+        row("APPEND", KNOWN, parse.no_append, messages.append_without_letter, letter=messages.append),
+        row("IDLE", KNOWN, parse.nothing, mailboxes.idle, capabilities=("IDLE",)),
+        row("CHECK", SELECTED, parse.nothing, signin.noop, Tell.NOW),
+        row("CLOSE", SELECTED, parse.nothing, mailboxes.close, Tell.NOTHING),
+        row("UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",)),
+        row("EXPUNGE", SELECTED, parse.nothing, messages.expunge),
+        row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",)),
+        row("SEARCH", SELECTED, parse.search, _search, Tell.HELD, capabilities=("ESEARCH", "SEARCHRES")),
+        row("UID SEARCH", SELECTED, parse.search, _uid_search),
+        row("FETCH", SELECTED, parse.fetch, _fetch, Tell.HELD, capabilities=("BINARY",)),
+        row("UID FETCH", SELECTED, parse.fetch, _uid_fetch),
+        row("STORE", SELECTED, parse.store, messages.store, Tell.HELD),
+        row("UID STORE", SELECTED, parse.store, messages.uid_store),
+        row("COPY", SELECTED, parse.copy, messages.copy),
+        row("UID COPY", SELECTED, parse.copy, messages.uid_copy),
+        row("MOVE", SELECTED, parse.copy, messages.move, capabilities=("MOVE",)),
+        row("UID MOVE", SELECTED, parse.copy, messages.uid_move),
+    )
+}
+
+
+async def run(stream: Stream, services: Services, starttls: Tls | None = None) -> None:
+    """One connection from greeting to goodbye. `starttls`: the certificate, where STARTTLS is offered."""
+    await Session(stream, services, TABLE, starttls).serve()

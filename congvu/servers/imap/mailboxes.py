@@ -1,0 +1,292 @@
+"""IMAP commands about mailboxes: SELECT and what ends it, IDLE, CREATE and its kin, LIST, LSUB, STATUS, NAMESPACE.
+
+Each is one function inside one transaction that gathers, and one outside that words the answer. A name is what the
+person sees (NFC, "/" between levels); how it is written on the wire is the session's matter.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from congvu.base.failure import Refused
+from congvu.codec.imap import Create, Listing, Named, Nothing, Rename, Select, Status
+from congvu.codec.imap_names import Pattern
+from congvu.db.engine import Tx
+from congvu.mailstore import changes, mailbox, message
+from congvu.mailstore.mailbox import Mailbox
+from congvu.servers.imap.session import Done, Session, pieces
+from congvu.servers.imap.view import Selected, flags_lines
+
+# mailbox.role ↔ RFC 6154. \All and \Flagged are views over other mailboxes, which are not offered.
+USES = {"sent": "\\Sent", "drafts": "\\Drafts", "junk": "\\Junk", "trash": "\\Trash", "archive": "\\Archive"}
+_NO_UIDS = array("I")
+
+
+# SELECT, EXAMINE, CLOSE, UNSELECT
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    box: Mailbox
+    uids: array[int]
+    modseq: int
+    unseen: int | None  # the first unseen UID
+
+
+def _open(tx: Tx, account_id: int, name: str, want_unseen: bool) -> _Opened:
+    box = mailbox.find(tx, account_id, name)
+    if box is None:
+        raise Refused("no-such-mailbox", name=name[:100])
+    uids = message.uids(tx, account_id, box.id) if box.messages else _NO_UIDS
+    unseen = _first_unseen(tx, account_id, box.id) if want_unseen and box.unseen else None
+    return _Opened(box, uids, changes.highest(tx, account_id), unseen)
+
+
+def _first_unseen(tx: Tx, account_id: int, mailbox_id: int) -> int | None:
+    found = tx.one(
+        "SELECT uid FROM message WHERE account_id = ? AND mailbox_id = ? AND (flags & 1) = 0 ORDER BY uid LIMIT 1",
+        account_id,
+        mailbox_id,
+    )
+    return int(found[0]) if found else None
+
+
+async def select(session: Session, command: Select) -> Done:
+    return await _select(session, command, read_only=False)
+
+
+async def examine(session: Session, command: Select) -> Done:
+    return await _select(session, command, read_only=True)
+
+
+async def _select(session: Session, command: Select, read_only: bool) -> Done:
+    """rfc9051 6.3.2. A SELECT that fails leaves nothing selected."""
+    if "CONDSTORE" in command.params:
+        session.enable("CONDSTORE")
+    db = session.services.db
+    if session.selected is not None:
+        await session.deselect()
+        session.untagged("OK", "CLOSED", "imap-closed")
+    opened = await db.read(_open, session.account_id, command.mailbox, not session.rev2)
+    box = opened.box
+    view = Selected(
+        session.account_id,
+        box.id,
+        box.uid_validity,
+        opened.uids,
+        opened.modseq,
+        read_only=read_only,
+        keywords=box.keywords,
+    )
+    if not session.rev2:
+        view.recent_from = box.recent_from
+        if not read_only:
+            if box.recent_from < box.uid_next:
+                view.recent_from = await db.write(mailbox.claim_recent, session.account_id, box.id)
+            view.recent_claimed = box.uid_next
+    session.open(view)
+    lines = [*flags_lines(box.keywords, read_only), b"* %d EXISTS\r\n" % len(view.uids)]
+    if session.rev2:
+        lines.append(b'* LIST () "/" %b\r\n' % session.name(box.name))  # rfc9051 6.3.2
+    else:
+        lines.append(b"* %d RECENT\r\n" % view.recent())
+        first = view.number(opened.unseen) if opened.unseen else None
+        if first is not None:
+            lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
+    lines.append(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % box.uid_validity)
+    lines.append(b"* OK [UIDNEXT %d] Next UID\r\n" % max(box.uid_next, 1))
+    lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % max(box.modseq, 1))
+    session.send(*lines)
+    return Done("READ-ONLY" if read_only else "READ-WRITE", "imap-selected")
+
+
+async def unselect(session: Session, _: Nothing) -> Done:
+    await session.deselect()
+    return Done()
+
+
+async def close(session: Session, _: Nothing) -> Done:
+    """rfc9051 6.4.1: what is flagged \\Deleted goes, silently."""
+    view = session.view()
+    if not view.read_only:
+        db, clock = session.services.db, session.services.clock
+        await db.write(message.expunge, view.account_id, view.mailbox_id, None, clock.now())
+    await session.deselect()
+    return Done()
+
+
+async def idle(session: Session, _: Nothing) -> Done:
+    """RFC 2177. Told by hints; the change log is also read now and then, should a hint have been lost."""
+    session.send(b"+ idling\r\n")
+    await session.idle_until_done()
+    return Done()
+
+
+# CREATE, DELETE, RENAME, SUBSCRIBE
+
+
+async def create(session: Session, command: Create) -> Done:
+    """With USE (RFC 6154 3): one mailbox an account for each use."""
+    await session.services.db.write(
+        _create, session.account_id, command.mailbox, command.use, session.services.clock.now()
+    )
+    return Done()
+
+
+def _create(tx: Tx, account_id: int, name: str, use: tuple[str, ...], now: float) -> None:
+    role = use[0] if use else ""
+    if len(use) > 1 or (role and role not in USES):
+        raise Refused("role-unknown")
+    if role and any(box.role == role for box in mailbox.all_mailboxes(tx, account_id)):
+        raise Refused("role-taken")
+    mailbox.create(tx, account_id, name, now, role)
+
+
+async def delete(session: Session, command: Named) -> Done:
+    await session.services.db.write(mailbox.delete, session.account_id, command.mailbox, session.services.clock.now())
+    return Done()
+
+
+async def rename(session: Session, command: Rename) -> Done:
+    await session.services.db.write(
+        mailbox.rename, session.account_id, command.mailbox, command.new_name, session.services.clock.now()
+    )
+    return Done()
+
+
+async def subscribe(session: Session, command: Named) -> Done:
+    await session.services.db.write(mailbox.subscribe, session.account_id, command.mailbox, True)
+    return Done()
+
+
+async def unsubscribe(session: Session, command: Named) -> Done:
+    await session.services.db.write(mailbox.subscribe, session.account_id, command.mailbox, False)
+    return Done()
+
+
+# LIST, LSUB, STATUS, NAMESPACE
+
+
+async def namespace(session: Session, _: Nothing) -> Done:
+    session.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    return Done()
+
+
+async def status(session: Session, command: Status) -> Done:
+    box = await session.services.db.read(mailbox.find, session.account_id, command.mailbox)
+    if box is None:
+        raise Refused("no-such-mailbox", name=command.mailbox[:100])
+    if "HIGHESTMODSEQ" in command.items:
+        session.enable("CONDSTORE")  # rfc7162 3.1
+    session.send(_status(session, box, command.items))
+    return Done()
+
+
+def _status(session: Session, box: Mailbox, items: Iterable[str]) -> bytes:
+    values = {
+        "MESSAGES": box.messages,
+        "RECENT": max(0, min(box.uid_next - box.recent_from, box.messages)),
+        "UIDNEXT": box.uid_next,
+        "UIDVALIDITY": box.uid_validity,
+        "UNSEEN": box.unseen,
+        "DELETED": box.deleted,
+        "SIZE": box.size,
+        "HIGHESTMODSEQ": max(box.modseq, 1),
+    }
+    text = " ".join(f"{item} {values[item]}" for item in items)
+    return b"* STATUS %b (%b)\r\n" % (session.name(box.name), text.encode())
+
+
+async def listing(session: Session, command: Listing) -> Done:
+    if not command.extended and command.patterns == ("",):
+        session.send(b'* LIST (\\Noselect) "/" ""\r\n')  # asks for the separator (rfc9051 6.3.9)
+        return Done()
+    boxes, subscribed = await session.services.db.read(_gather, session.account_id)
+    if "HIGHESTMODSEQ" in command.status:
+        session.enable("CONDSTORE")
+    lines = []
+    for entry in entries(boxes, subscribed, command):
+        extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if entry.child_info else b""
+        attributes = entry.attributes
+        if "\\NonExistent" in attributes and not session.rev2:
+            attributes = ("\\Noselect", *attributes)  # who knows rfc3501 only must not select it either
+        lines.append(b'* LIST (%b) "/" %b%b\r\n' % (" ".join(attributes).encode(), session.name(entry.name), extra))
+        if command.status and entry.box is not None:
+            lines.append(_status(session, entry.box, command.status))
+    for piece in pieces(lines):
+        session.send(piece)
+    return Done()
+
+
+async def lsub(session: Session, command: Listing) -> Done:
+    """rfc3501 6.3.9."""
+    boxes, subscribed = await session.services.db.read(_gather, session.account_id)
+    names = {box.name for box in boxes}
+    pattern = Pattern(command.reference + command.patterns[0])
+    found: dict[str, str] = {}
+    for name in subscribed:
+        if pattern.matches(name):
+            found[name] = "" if name in names else "\\Noselect"
+        elif command.patterns[0].endswith("%"):
+            # A parent that "%" reaches stands for the subscribed names below it.
+            for parent in _parents(name):
+                if pattern.matches(parent):
+                    found.setdefault(parent, "\\Noselect")
+    for name in sorted(found):
+        flag = "" if name in subscribed and name in names else found[name]
+        session.send(b'* LSUB (%b) "/" %b\r\n' % (flag.encode(), session.name(name)))
+    return Done()
+
+
+def _gather(tx: Tx, account_id: int) -> tuple[list[Mailbox], list[str]]:
+    return mailbox.all_mailboxes(tx, account_id), mailbox.subscriptions(tx, account_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of LIST. `box` is None for a name without a mailbox."""
+
+    name: str
+    attributes: tuple[str, ...]
+    box: Mailbox | None
+    child_info: bool  # subscribed mailboxes lie below, and this name is listed only for them (rfc5258 3.5)
+
+
+def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) -> Iterator[Entry]:
+    """What LIST answers, INBOX first, then by name (rfc9051 6.3.9, rfc6154 2)."""
+    by_name = {box.name: box for box in boxes}
+    subscribed = set(subscriptions)
+    parents = {parent for name in by_name for parent in _parents(name)}
+    known = dict.fromkeys(by_name) | dict.fromkeys(sorted(parents - by_name.keys()))
+    only_subscribed = "SUBSCRIBED" in command.select
+    recursive = "RECURSIVEMATCH" in command.select
+    if only_subscribed:
+        known |= dict.fromkeys(sorted(subscribed - known.keys()))
+    above_subscribed = {parent for name in subscribed for parent in _parents(name)} if recursive else set()
+    if recursive:
+        known |= dict.fromkeys(sorted(above_subscribed - known.keys()))
+    patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
+    tell_subscribed = only_subscribed or "SUBSCRIBED" in command.returns
+    for name in known:
+        if not any(pattern.matches(name) for pattern in patterns):
+            continue
+        box = by_name.get(name)
+        role = USES.get(box.role, "") if box else ""
+        chosen = not (only_subscribed and name not in subscribed) and not ("SPECIAL-USE" in command.select and not role)
+        child_info = recursive and only_subscribed and name in above_subscribed
+        if not chosen and not child_info:
+            continue
+        attributes = [] if box else ["\\NonExistent"]
+        attributes.append("\\HasChildren" if name in parents else "\\HasNoChildren")
+        if tell_subscribed and name in subscribed:
+            attributes.append("\\Subscribed")
+        if role:
+            attributes.append(role)
+        yield Entry(name, tuple(attributes), box, child_info)
+
+
+def _parents(name: str) -> Iterator[str]:
+    at = name.find("/")
+    while at >= 0:
+        yield name[:at]
+        at = name.find("/", at + 1)

@@ -1,0 +1,249 @@
+"""IMAP commands that change messages: STORE, COPY, MOVE, EXPUNGE, APPEND.
+
+Each is one transaction, or one for every few thousand messages where the RFC allows it, so that nobody else waits long
+for the writer. The answer comes after the commit.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from congvu.base.failure import NotNow, Refused
+from congvu.codec import uidset
+from congvu.codec.imap import Append, Copy, Nothing, Store, StoreOp, Uids
+from congvu.codec.imap_words import Bad, Literal
+from congvu.db.engine import Tx
+from congvu.mailstore import mailbox, message
+from congvu.mailstore.message import Op
+from congvu.servers.imap.session import CHUNK, Done, Session, pieces
+from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
+
+AT_ONCE = 5_000  # messages in one transaction: some tens of milliseconds of the one writer
+_OPS = {StoreOp.SET: Op.SET, StoreOp.ADD: Op.ADD, StoreOp.REMOVE: Op.REMOVE}
+
+
+def _chunks(uids: array[int]) -> Iterator[array[int]]:
+    for start in range(0, len(uids), AT_ONCE):
+        yield uids[start : start + AT_ONCE]
+
+
+# STORE
+
+
+async def store(session: Session, command: Store) -> Done:
+    return await _store(session, command, by_uid=False)
+
+
+async def uid_store(session: Session, command: Store) -> Done:
+    return await _store(session, command, by_uid=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    rows: list[message.Row]  # what is told
+    failed: list[int]
+    modseq: int
+
+
+def _store_some(tx: Tx, view: tuple[int, int], uids: array[int], command: Store, now: float, tell_all: bool) -> _Stored:
+    account_id, mailbox_id = view
+    stored = message.store(
+        tx,
+        account_id,
+        mailbox_id,
+        uids,
+        _OPS[command.op],
+        command.flags,
+        command.keywords,
+        now,
+        command.unchanged_since,
+    )
+    rows = stored.changed
+    if tell_all and len(rows) + len(stored.failed) < len(uids):
+        failed = set(stored.failed)
+        rows = list(rows_of(tx, account_id, mailbox_id, [uid for uid in uids if uid not in failed]))
+    return _Stored(rows, stored.failed, stored.modseq)
+
+
+async def _store(session: Session, command: Store, by_uid: bool) -> Done:
+    """rfc9051 6.4.6, rfc7162 3.1.3."""
+    view = session.writable()
+    if command.unchanged_since is not None:
+        session.enable("CONDSTORE")
+    uids = view.resolve(command.set, by_uid)
+    failed: list[int] = []
+    for chunk in _chunks(uids):
+        stored = await session.services.db.write(
+            _store_some,
+            (view.account_id, view.mailbox_id),
+            chunk,
+            command,
+            session.services.clock.now(),
+            not command.silent,
+        )
+        session.no_hint()
+        if stored.modseq:
+            view.own.add(stored.modseq)
+        failed += stored.failed
+        if not command.silent or session.condstore:
+            for piece in pieces(_stored_lines(session, view, stored.rows, command.silent)):
+                session.send(piece)
+            await session.stream.drain()
+    if not by_uid and view.gone and meet(view.gone, uids):
+        raise Refused("expunge-issued")
+    if failed:
+        numbers = failed if by_uid else [number for uid in failed if (number := view.number(uid)) is not None]
+        return Done(f"MODIFIED {uidset.encode(numbers)}", "imap-some-modified")
+    return Done()
+
+
+def _stored_lines(session: Session, view: Selected, rows: list[message.Row], silent: bool) -> Iterator[bytes]:
+    for row in rows:
+        number = view.number(row.uid)
+        if number is None:
+            continue
+        recent = not session.rev2 and view.is_recent(row.uid)
+        flags = "" if silent else f" FLAGS ({flags_text(row.flags, row.keywords, recent)})"
+        modseq = f" MODSEQ ({row.modseq})" if session.condstore else ""
+        yield f"* {number} FETCH (UID {row.uid}{flags}{modseq})\r\n".encode()
+
+
+# COPY, MOVE
+
+
+async def copy(session: Session, command: Copy) -> Done:
+    return await _copy(session, command, by_uid=False, moving=False)
+
+
+async def uid_copy(session: Session, command: Copy) -> Done:
+    return await _copy(session, command, by_uid=True, moving=False)
+
+
+async def move(session: Session, command: Copy) -> Done:
+    return await _copy(session, command, by_uid=False, moving=True)
+
+
+async def uid_move(session: Session, command: Copy) -> Done:
+    return await _copy(session, command, by_uid=True, moving=True)
+
+
+def _copy_some(
+    tx: Tx, view: tuple[int, int], uids: array[int], target: str, moving: bool, now: float
+) -> tuple[int, message.Copied]:
+    account_id, mailbox_id = view
+    box = mailbox.find(tx, account_id, target)
+    if box is None:
+        raise Refused("no-such-mailbox", name=target[:100], target=True)
+    if moving:
+        return box.id, message.move(tx, account_id, mailbox_id, uids, box.id, now)
+    return box.id, message.copy(tx, account_id, mailbox_id, uids, box.id, now)
+
+
+async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> Done:
+    """rfc9051 6.4.7, RFC 6851. A COPY is all or nothing, so it is one transaction however many it copies."""
+    view = session.writable() if moving else session.view()
+    uids = view.resolve(command.set, by_uid)
+    if not by_uid and view.gone and meet(view.gone, uids):
+        raise Refused("expunge-issued")
+    target_id, copied = await session.services.db.write(
+        _copy_some,
+        (view.account_id, view.mailbox_id),
+        uids,
+        command.mailbox,
+        moving,
+        session.services.clock.now(),
+    )
+    if moving or target_id == view.mailbox_id:
+        session.hint()
+    if not copied.source:
+        return Done("", "imap-nothing-there")
+    code = f"COPYUID {copied.uid_validity} {uidset.encode(copied.source)} {uidset.encode(copied.target)}"
+    if moving:
+        session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
+        return Done()
+    return Done(code)
+
+
+# EXPUNGE
+
+
+async def expunge(session: Session, _: Nothing) -> Done:
+    view = session.writable()
+    return await _expunge(session, view, view.uids)
+
+
+async def uid_expunge(session: Session, command: Uids) -> Done:
+    view = session.writable()
+    return await _expunge(session, view, view.resolve(command.set, by_uid=True))
+
+
+async def _expunge(session: Session, view: Selected, uids: array[int]) -> Done:
+    for chunk in _chunks(uids):
+        gone = await session.services.db.write(
+            message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now()
+        )
+        if gone:
+            session.hint()
+    return Done()
+
+
+# APPEND
+
+
+def _may_append(tx: Tx, account_id: int, name: str, size: int) -> None:
+    """Refuses before the letter is sent what would be refused after it."""
+    if mailbox.find(tx, account_id, name) is None:
+        raise Refused("no-such-mailbox", name=name[:100], target=True)
+    quota = mailbox.quota(tx, account_id)
+    if quota.limit and quota.used + size > quota.limit:
+        raise Refused("over-quota")
+
+
+async def append_without_letter(session: Session, _: Append) -> Done:
+    """The parser refuses an APPEND that has no literal; nothing comes here."""
+    raise Bad("literal expected")
+
+
+async def append(session: Session, head: Append, literal: Literal) -> Done:
+    """rfc9051 6.3.12. The letter streams to the blob keeper's spool and is never held whole."""
+    services = session.services
+    limit = services.config.limits.message_bytes
+    spool = services.blobs.spool()
+    try:
+        try:
+            if not literal.size:
+                raise Bad("empty letter")
+            if literal.size > limit:
+                raise Refused("letter-too-big", limit=limit)
+            await services.db.read(_may_append, session.account_id, head.mailbox, literal.size)
+        except Exception:
+            await session.refuse_letter(literal)
+            raise
+        if literal.waits:
+            session.send(b"+ OK\r\n")
+        left, failure = literal.size, None
+        while left:
+            chunk = await session.stream.chunk(min(left, CHUNK), session.patience())
+            left -= len(chunk)
+            if failure is None:
+                try:
+                    spool.write(chunk)
+                except NotNow as error:  # the disk is full: what is on its way is taken all the same
+                    failure = error
+        rest = await session.rest_of_line()
+        if failure is not None:
+            raise failure
+        if rest.rstrip(b" ") != (b")" if head.utf8 else b""):
+            raise Bad("end of command expected after the letter")
+        placed = await services.mail.append(
+            session.account_id, head.mailbox, spool, head.flags, head.keywords, head.received
+        )
+    except Refused as error:
+        if error.code == "no-such-mailbox":
+            raise Refused(error.code, target=True, **{k: v for k, v in error.facts.items() if k != "target"}) from None
+        raise
+    finally:
+        spool.close()
+    if session.selected is not None and session.selected.mailbox_id == placed.mailbox_id:
+        session.hint()
+    return Done(f"APPENDUID {placed.uid_validity} {placed.uid}")

@@ -1,0 +1,540 @@
+"""One IMAP connection: its state, how commands are read off the wire and how answers are worded.
+
+The plan of every server: lines → words → table → run. The table is given (`commands.TABLE`); each row says in which
+states the command is allowed, how its arguments are parsed and what runs it. One command runs at a time; what a client
+sends ahead waits in the stream and is answered in order. Promises: what is read is bounded before it is held, closer
+before sign-in; each command gets exactly one tagged answer; what the client does not know yet is told before it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+from congvu.actions.accounts import Doors
+from congvu.actions.mail import Mail
+from congvu.base.clock import Clock
+from congvu.base.config import Config
+from congvu.base.failure import NotNow, Refused
+from congvu.base.texts import say
+from congvu.codec.imap import Append, astring
+from congvu.codec.imap_names import encode_utf7
+from congvu.codec.imap_parse import BadCharset, append_head
+from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, Words, literal_at_end
+from congvu.codec.lines import LineTooLong
+from congvu.db.blobs import BlobKeeper
+from congvu.db.engine import Database
+from congvu.db.wake import Wake
+from congvu.mailstore import mailbox
+from congvu.servers.imap.view import Selected, read_news
+from congvu.servers.listen import Nudged, Stream, Tls, TooSlow
+
+A = TypeVar("A")
+
+PREAUTH_LITERAL = 4096  # bytes of one literal before sign-in: rfc7888 5 allows a client no more without asking
+DISCARD_PREAUTH = 65_536  # bytes of a refused literal that are read and dropped rather than the connection
+LOOK_SECONDS = 1.0  # the change log is read after a command when it was hinted at, or not read for so long
+POLL_SECONDS = (
+    120.0  # IDLE looks so often although nobody hinted: hints may be lost, a missed letter is not found so late
+)
+CHUNK = 65_536  # bytes taken off the wire at a time
+
+
+class State(Enum):
+    """RFC 9051 section 3."""
+
+    NOT_AUTHENTICATED = auto()
+    AUTHENTICATED = auto()
+    SELECTED = auto()
+    LOGOUT = auto()
+
+
+ANY = frozenset({State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED})
+STRANGER = frozenset({State.NOT_AUTHENTICATED})
+KNOWN = frozenset({State.AUTHENTICATED, State.SELECTED})
+UNSELECTED = frozenset({State.AUTHENTICATED})
+SELECTED = frozenset({State.SELECTED})
+
+
+class Tell(Enum):
+    """Which news is told before the tagged answer."""
+
+    NOTHING = auto()
+    HELD = auto()  # all but EXPUNGE: sequence numbers must not move (rfc9051 7.5.1)
+    ALL = auto()
+    NOW = auto()  # all, and the change log is read whether or not it was hinted at
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended well: `OK [code] text`. `text` is a word of the catalogue."""
+
+    code: str = ""
+    text: str = "imap-done"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One command. `capabilities` are announced before or after sign-in, as the command is allowed."""
+
+    name: str
+    states: frozenset[State]
+    parse: Callable[[Words], Any]
+    run: Callable[["Session", Any], Awaitable[Done | None]]  # None: it has answered itself
+    tell: Tell
+    capabilities: tuple[str, ...]
+    letter: Callable[["Session", Append, Literal], Awaitable[Done]] | None  # takes the letter off the wire itself
+
+
+def row(
+    name: str,
+    states: frozenset[State],
+    parse: Callable[[Words], A],
+    run: Callable[["Session", A], Awaitable[Done | None]],
+    tell: Tell = Tell.ALL,
+    *,
+    capabilities: tuple[str, ...] = (),
+    letter: Callable[["Session", Append, Literal], Awaitable[Done]] | None = None,
+) -> Row:
+    """A row whose parser and run function fit each other."""
+    return Row(name, states, parse, run, tell, capabilities, letter)
+
+
+class Services(Protocol):
+    """What a session uses of the program."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def db(self) -> Database: ...
+    @property
+    def blobs(self) -> BlobKeeper: ...
+    @property
+    def wake(self) -> Wake: ...
+    @property
+    def doors(self) -> Doors: ...
+    @property
+    def mail(self) -> Mail: ...
+
+
+class Farewell(Exception):  # noqa: N818  the end of a conversation
+    """The connection ends with BYE; `code` is a word of the catalogue."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+# Words of the catalogue → response codes (rfc9051 7.1). What is not here goes without a code; `NotNow` has UNAVAILABLE.
+RESPONSE_CODES = {
+    "no-such-mailbox": "NONEXISTENT",
+    "mailbox-exists": "ALREADYEXISTS",
+    "bad-mailbox-name": "CANNOT",
+    "special-mailbox": "CANNOT",
+    "role-taken": "USEATTR",
+    "role-unknown": "USEATTR",
+    "too-many-mailboxes": "LIMIT",
+    "too-many-keywords": "LIMIT",
+    "over-quota": "OVERQUOTA",
+    "disk-full": "OVERQUOTA",
+    "letter-too-big": "TOOBIG",
+    "mailbox-read-only": "READ-ONLY",
+    "expunge-issued": "EXPUNGEISSUED",
+    "bad-credentials": "AUTHENTICATIONFAILED",
+    "bad-auth-message": "AUTHENTICATIONFAILED",
+    "bad-channel-binding": "AUTHENTICATIONFAILED",
+    "no-such-authorization": "AUTHORIZATIONFAILED",
+    "account-locked": "CONTACTADMIN",
+    "tls-first": "PRIVACYREQUIRED",
+}
+_SYNTAX = frozenset({"bad-sequence", "imap-syntax"})  # answered BAD: the client's programmer must look
+
+
+class Session:
+    """One connection."""
+
+    __slots__ = (
+        "_errors",
+        "_hinted",
+        "_idling",
+        "_limits",
+        "_looked",
+        "_loop",
+        "_sign_in_by",
+        "_stop_listening",
+        "_table",
+        "account_id",
+        "address",
+        "enabled",
+        "selected",
+        "services",
+        "starttls",
+        "state",
+        "stream",
+        "tag",
+    )
+
+    def __init__(self, stream: Stream, services: Services, table: Mapping[str, Row], starttls: Tls | None) -> None:
+        self.stream = stream
+        self.services = services
+        self.starttls = starttls  # the certificate to turn to TLS with, None where that is not offered
+        self.state = State.NOT_AUTHENTICATED
+        self.account_id = 0
+        self.address = ""
+        self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, UTF8=ACCEPT
+        self.selected: Selected | None = None
+        self.tag = "*"  # of the command that runs
+        self._table = table
+        self._limits = services.config.limits
+        self._loop = asyncio.get_running_loop()
+        self._sign_in_by = self._loop.time() + self._limits.imap_preauth_seconds
+        self._looked = 0.0
+        self._hinted = False
+        self._idling = False
+        self._errors = 0
+        self._stop_listening: Callable[[], None] | None = None
+
+    # what is enabled
+
+    @property
+    def rev2(self) -> bool:
+        return "IMAP4REV2" in self.enabled
+
+    @property
+    def utf8(self) -> bool:
+        """May text and names be more than ASCII?"""
+        return "IMAP4REV2" in self.enabled or "UTF8=ACCEPT" in self.enabled
+
+    @property
+    def condstore(self) -> bool:
+        return "CONDSTORE" in self.enabled
+
+    def enable(self, *words: str) -> None:
+        self.enabled = self.enabled.union(words)
+
+    def may_show_password(self) -> bool:
+        """May a password cross this connection? (rfc9051 6.2.3)"""
+        return self.stream.secure or self.services.config.insecure_loopback
+
+    def capabilities(self) -> str:
+        """CAPABILITY of the present state, from the table's rows."""
+        found = ["IMAP4rev1", "IMAP4rev2"]
+        found.append("LITERAL-" if self.state is State.NOT_AUTHENTICATED else "LITERAL+")
+        here = STRANGER if self.state is State.NOT_AUTHENTICATED else KNOWN
+        for each in self._table.values():
+            if here & each.states:
+                found += [name for name in each.capabilities if self._offers(name)]
+        return " ".join(dict.fromkeys(found))
+
+    def _offers(self, name: str) -> bool:
+        match name:
+            case "STARTTLS":
+                return self.starttls is not None and not self.stream.secure
+            case "LOGINDISABLED" | "AUTH=PLAIN" | "AUTH=LOGIN":
+                return self.may_show_password() is not (name == "LOGINDISABLED")
+            case "AUTH=SCRAM-SHA-256-PLUS":
+                return bool(self.stream.channel_bindings())
+        return True
+
+    # answering
+
+    def send(self, *lines: bytes) -> None:
+        """Whole lines, or pieces of them, with their CRLF."""
+        if lines:
+            self.stream.write(lines[0] if len(lines) == 1 else b"".join(lines))
+
+    def name(self, name: str) -> bytes:
+        """A mailbox's name as this session writes it."""
+        return astring(name, utf8=True) if self.utf8 else astring(encode_utf7(name))
+
+    def text(self, code: str, /, **facts: object) -> str:
+        return say(code, utf8=self.utf8, **facts) if facts else _plain(code, self.utf8)
+
+    def untagged(self, kind: str, code: str, word: str, /, **facts: object) -> None:
+        """`* OK [code] text`, `* BYE text` …"""
+        self._answer("*", kind, code, self.text(word, **facts))
+
+    def answer(self, done: Done) -> None:
+        """The tagged OK."""
+        self._answer(self.tag, "OK", done.code, self.text(done.text))
+
+    def _answer(self, tag: str, kind: str, code: str, text: str) -> None:
+        self.stream.write(f"{tag} {kind} [{code}] {text}\r\n".encode() if code else f"{tag} {kind} {text}\r\n".encode())
+
+    def _fail(self, error: Exception) -> None:
+        """The tagged answer to a command that failed."""
+        match error:
+            case BadCharset():
+                self._answer(self.tag, "NO", "BADCHARSET (US-ASCII UTF-8)", self.text("imap-charset"))
+            case TooBig():
+                self._wrong(self.tag, "TOOBIG", self.text("imap-too-big"))
+            case Bad():
+                self._wrong(self.tag, "", self.text("imap-syntax", what=str(error)))
+            case Refused() if error.code in _SYNTAX:
+                self._wrong(self.tag, "", self.text(error.code, **error.facts))
+            case Refused():
+                code = "TRYCREATE" if error.facts.get("target") else RESPONSE_CODES.get(error.code, "")
+                self._answer(self.tag, "NO", code, self.text(error.code, **error.facts))
+            case NotNow():
+                code = RESPONSE_CODES.get(error.code, "UNAVAILABLE")
+                self._answer(self.tag, "NO", code, self.text(error.code, **error.facts))
+
+    def _wrong(self, tag: str, code: str, text: str) -> None:
+        """BAD; too many of them end the connection (scanners, other protocols)."""
+        self._answer(tag, "BAD", code, text)
+        self._errors += 1
+        if self._errors >= self._limits.errors_per_session:
+            raise Farewell("imap-too-many-errors")
+
+    def failed_sign_in(self) -> None:
+        """Wrong passwords count as errors too."""
+        self._errors += 1
+
+    # lines → words → table → run
+
+    async def serve(self) -> None:
+        """The whole conversation."""
+        try:
+            self.untagged("OK", f"CAPABILITY {self.capabilities()}", "imap-greeting")
+            while self.state is not State.LOGOUT:
+                try:
+                    line = await self.stream.line(self._longest() + 2, self.patience())
+                except LineTooLong:
+                    self._wrong("*", "TOOBIG", self.text("imap-too-big"))
+                    continue
+                await self._handle(line)
+                await self.stream.drain()
+        except Farewell as farewell:
+            self.untagged("BYE", "", farewell.code)
+        finally:
+            self.forget()
+
+    async def _handle(self, line: bytes) -> None:
+        words = Words(line, self.utf8)
+        self.tag = "*"
+        try:
+            self.tag = words.tag()
+            words.space()
+            name = words.word()
+            if name == "UID" and words.skip(b" "):
+                name = f"UID {words.word()}"
+            found = self._table.get(name)
+            if found is None:
+                raise Bad("known command")
+            if self.state not in found.states:
+                raise Refused("imap-wrong-state" if self.account_id else "imap-sign-in-first")
+        except (Bad, Refused) as error:
+            await self._pass_over(line)
+            self._wrong(self.tag, "", self.text("imap-unknown-command") if isinstance(error, Bad) else self._why(error))
+            return
+        try:
+            done = await self._run(found, line, words.at)
+            await self.look(found.tell)
+        except (Bad, Refused, NotNow) as error:
+            await self.look(found.tell)
+            self._fail(error)
+            return
+        if self.account_id:
+            self._errors = 0
+        if done is not None:
+            self.answer(done)
+
+    def _why(self, error: Refused) -> str:
+        return self.text(error.code, **error.facts)
+
+    async def _run(self, found: Row, line: bytes, at: int) -> Done | None:
+        if line.endswith(b"}") and literal_at_end(line):
+            assembly = Assembly(self._longest())
+            try:
+                while literal := literal_at_end(line):
+                    if found.letter is not None:
+                        ahead = b"".join((assembly.command(), line[: literal.start]))
+                        head = append_head(Words(ahead, self.utf8, at))
+                        if head is not None:
+                            break
+                    assembly.line(line)
+                    if self.state is State.NOT_AUTHENTICATED and literal.size > PREAUTH_LITERAL:
+                        raise TooBig("literal too long")
+                    if literal.waits:
+                        self.stream.write(b"+ OK\r\n")
+                    line = b""  # nothing of it is on its way any more
+                    assembly.literal(await self.stream.exactly(literal.size, self.patience()))
+                    line = await self._rest(assembly.room())
+            except (Bad, Refused):
+                await self._pass_over(line)
+                raise
+            if literal is not None and found.letter is not None and head is not None:
+                return await found.letter(self, head, literal)
+            assembly.line(line)
+            line = assembly.command()
+        return await found.run(self, found.parse(Words(line, self.utf8, at)))
+
+    async def _rest(self, room: int) -> bytes:
+        """The line that goes on after a literal."""
+        try:
+            return await self.stream.line(room + 2, self.patience())
+        except LineTooLong:
+            raise TooBig("command too long") from None
+
+    async def _pass_over(self, line: bytes) -> None:
+        """Takes off the wire what a refused command still sends without being asked (rfc7888 4)."""
+        while (literal := literal_at_end(line)) and not literal.waits:
+            line = await self.pass_over(literal)
+
+    async def pass_over(self, literal: Literal) -> bytes:
+        """Reads a non-synchronising literal and drops it; the line after it."""
+        if literal.size > (self._limits.message_bytes if self.account_id else DISCARD_PREAUTH):
+            raise Farewell("imap-too-big")
+        left = literal.size
+        while left:
+            left -= len(await self.stream.chunk(min(left, CHUNK), self.patience()))
+        try:
+            return await self.rest_of_line()
+        except TooBig:
+            raise Farewell("imap-too-big") from None
+
+    async def refuse_letter(self, literal: Literal) -> None:
+        """The rest of an APPEND that is refused before its letter was read."""
+        if not literal.waits:
+            await self._pass_over(await self.pass_over(literal))
+
+    async def rest_of_line(self) -> bytes:
+        """What follows a letter that was streamed."""
+        return await self._rest(self._longest())
+
+    def _longest(self) -> int:
+        return self._limits.imap_command_bytes if self.account_id else self._limits.imap_preauth_bytes
+
+    def patience(self) -> float:
+        """Seconds to wait for the client: until it must have signed in, or rfc9051 5.4's half an hour."""
+        if self.account_id:
+            return float(self._limits.imap_idle_seconds)
+        return max(self._sign_in_by - self._loop.time(), 0.01)
+
+    # the account and the selected mailbox
+
+    def signed_in(self, account_id: int, address: str) -> None:
+        self.account_id = account_id
+        self.address = address
+        self.state = State.AUTHENTICATED
+        self._errors = 0
+
+    def view(self) -> Selected:
+        """The selected mailbox; the table lets a command through only where there is one."""
+        if self.selected is None:
+            raise Refused("imap-wrong-state")
+        return self.selected
+
+    def writable(self) -> Selected:
+        """The same, refused where EXAMINE opened it."""
+        view = self.view()
+        if view.read_only:
+            raise Refused("mailbox-read-only")
+        return view
+
+    def open(self, view: Selected) -> None:
+        """`view` is selected from now on."""
+        self.selected = view
+        self.state = State.SELECTED
+        self._hinted = False
+        self._looked = self._loop.time()
+        self._stop_listening = self.services.wake.listen(view.account_id, self.hint)
+
+    async def deselect(self) -> None:
+        """Ends the selected state without expunging."""
+        view = self.selected
+        self.forget()
+        if view is None:
+            return
+        self.state = State.AUTHENTICATED
+        if view.recent_claimed and view.uids and view.uids[-1] >= view.recent_claimed:
+            # What arrived meanwhile was shown as \Recent here and is no other session's any more (rfc3501 2.3.2).
+            try:
+                await self.services.db.write(mailbox.claim_recent, view.account_id, view.mailbox_id)
+            except (Refused, NotNow):
+                return  # \Recent once more is no harm
+
+    def forget(self) -> None:
+        """The end, in any way: nobody calls here any more."""
+        self.selected = None
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
+
+    # news
+
+    def hint(self) -> None:
+        """Somebody says that the change log grew."""
+        self._hinted = True
+        if self._idling:
+            self.stream.nudge()
+
+    def no_hint(self) -> None:
+        """The hint was of this session's own making. One that was meant otherwise is made good at the next look."""
+        self._hinted = False
+
+    async def idle_until_done(self) -> None:
+        """Tells news as it comes until the client says DONE (RFC 2177)."""
+        end = self._loop.time() + self.patience()
+        self._idling = True
+        try:
+            while True:
+                await self.look(Tell.NOW)
+                await self.stream.drain()
+                try:
+                    line = await self.stream.line(100, min(POLL_SECONDS, end - self._loop.time()), nudges=True)
+                except Nudged:
+                    continue
+                except TooSlow:
+                    if self._loop.time() + 1 >= end:
+                        raise
+                    continue
+                except LineTooLong:
+                    line = b""
+                if line.upper() != b"DONE":
+                    raise Bad("DONE expected")
+                return
+        finally:
+            self._idling = False
+
+    async def look(self, tell: Tell) -> None:
+        """Tells the client what happened in the selected mailbox."""
+        view = self.selected
+        if view is None or tell is Tell.NOTHING:
+            return
+        now = self._loop.time()
+        news = None
+        if tell is Tell.NOW or self._hinted or now - self._looked > LOOK_SECONDS:
+            self._hinted = False
+            self._looked = now
+            try:
+                news = await self.services.db.read(
+                    read_news, view.account_id, view.mailbox_id, view.modseq, tuple(view.own)
+                )
+            except NotNow:
+                self._hinted = True  # the command itself has been done: its answer does not hang on this
+        lines = view.tell(news, can_expunge=tell is not Tell.HELD, rev2=self.rev2, condstore=self.condstore)
+        self.send(*lines)
+
+
+@lru_cache(256)
+def _plain(code: str, utf8: bool) -> str:
+    return say(code, utf8=utf8)
+
+
+def pieces(lines: Iterable[bytes], size: int = CHUNK) -> Iterable[bytes]:
+    """Joins lines to pieces of about `size` bytes, so that a long answer is neither one write nor a thousand."""
+    held: list[bytes] = []
+    length = 0
+    for line in lines:
+        held.append(line)
+        length += len(line)
+        if length >= size:
+            yield b"".join(held)
+            held, length = [], 0
+    if held:
+        yield b"".join(held)
