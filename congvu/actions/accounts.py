@@ -8,7 +8,7 @@ import asyncio
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -322,3 +322,40 @@ def furnish(tx: Tx, config: Config, profile: Profile, ids: Identifiers, now: flo
         account_id = add_account(tx, "congvu", new, profile, ids, now)
         if not addresses.taken(tx, [f"abuse@{domain}"]):
             addresses.give(tx, account_id, f"abuse@{domain}", primary=False)
+
+
+# Each statement returns rows that must not exist, with the sentence they fill.
+_NEVER = (
+    (
+        "account {0}: {1} primary addresses",
+        "SELECT account.id, count(address.address) FROM account LEFT JOIN address ON address.account_id = account.id"
+        " AND address.is_primary = 1 GROUP BY account.id HAVING count(address.address) <> 1",
+    ),
+    (
+        "address {0}: its account {1} does not exist",
+        "SELECT address.address, address.account_id FROM address LEFT JOIN account ON account.id = address.account_id"
+        " WHERE account.id IS NULL",
+    ),
+    (
+        "credential of account {0}: the account does not exist",
+        "SELECT credential.account_id FROM credential LEFT JOIN account ON account.id = credential.account_id"
+        " WHERE account.id IS NULL",
+    ),
+    (
+        "account {0}: it has no store",
+        "SELECT account.id FROM account LEFT JOIN store ON store.account_id = account.id"
+        " WHERE store.account_id IS NULL AND account.state <> 'purged'",
+    ),
+    (
+        "store of account {0}: the account does not exist",
+        "SELECT store.account_id FROM store LEFT JOIN account ON account.id = store.account_id"
+        " WHERE account.id IS NULL",
+    ),
+)
+
+
+def check(tx: Tx) -> Iterator[str]:
+    """Findings about who exists, none when all is whole; `mailstore.check` looks at the mailboxes."""
+    for sentence, sql in _NEVER:
+        for row in tx.each(sql):
+            yield sentence.format(*row)
