@@ -39,21 +39,16 @@ async def _uid_fetch(session: Session, command: Fetch) -> Done:
 
 
 async def _run_fetch(session: Session, command: Fetch, by_uid: bool) -> Done:
-    if command.changed_since is not None or any(item.name == "MODSEQ" for item in command.items):
-        session.enable("CONDSTORE")  # rfc7162 3.1
     uids = session.view().resolve(command.set, by_uid)
-    await fetch.run(session, uids, command.items, command.changed_since, by_uid)
-    return Done()
+    return await fetch.run(session, uids, command.items, command.changed_since, by_uid)
 
 
 async def _search(session: Session, command: Search) -> Done:
-    await search.run(session, command, False)
-    return Done()
+    return await search.run(session, command, False)
 
 
 async def _uid_search(session: Session, command: Search) -> Done:
-    await search.run(session, command, True)
-    return Done()
+    return await search.run(session, command, True)
 
 
 _AUTH = ("AUTH=SCRAM-SHA-256-PLUS", "AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")

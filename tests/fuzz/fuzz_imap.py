@@ -1,0 +1,76 @@
+"""IMAP commands: assembled and parsed as the server does, with and without UTF-8 enabled; names and patterns too."""
+
+from congvu.codec.imap_names import Pattern, decode_utf7, encode_utf7
+from congvu.codec.imap_parse import append_head
+from congvu.codec.imap_words import Assembly, Bad, Words, literal_at_end
+from congvu.servers.imap.commands import TABLE
+
+SEEDS: list[bytes] = [
+    b"a1 LOGIN {5+}\r\nan@ag {3+}\r\nabc\r\n",
+    b"a AUTHENTICATE PLAIN AGEAYg==\r\n",
+    b'a ID ("name" "x" "v" NIL)\r\n',
+    b"a ENABLE IMAP4rev2 CONDSTORE\r\n",
+    b"a SELECT &AZA- (CONDSTORE)\r\n",
+    b'a CREATE "x/y" (USE (\\Sent))\r\n',
+    b"a RENAME x {1+}\r\ny\r\n",
+    b'a LIST (SUBSCRIBED RECURSIVEMATCH) "" ("*" %/%) RETURN (CHILDREN STATUS (MESSAGES SIZE))\r\n',
+    b'a LSUB "" *\r\n',
+    b"a STATUS INBOX (MESSAGES UIDNEXT HIGHESTMODSEQ)\r\n",
+    b'a APPEND INBOX (\\Seen $x) "22-Nov-2026 07:05:00 +0700" {5+}\r\nhello\r\n',
+    b"a APPEND INBOX UTF8 (~{5+}\r\nhello)\r\n",
+    b"a SEARCH RETURN (MIN MAX) CHARSET UTF-8 OR (SUBJECT {3+}\r\nabc UNSEEN) NOT 1:*,5 SINCE 1-Jan-2026\r\n",
+    b'a SEARCH MODSEQ "/flags/\\\\draft" all 620162338 HEADER X-Y "" KEYWORD $z LARGER 10\r\n',
+    b"a FETCH 1:5,7 (FLAGS BODY.PEEK[1.2.HEADER.FIELDS (From To)]<0.100> BINARY[1] BINARY.SIZE[2])"
+    b" (CHANGEDSINCE 12)\r\n",
+    b"a UID FETCH $ FULL\r\n",
+    b"a UID STORE 1:* (UNCHANGEDSINCE 5) +FLAGS.SILENT (\\Deleted $a)\r\n",
+    b"a STORE 2 FLAGS \\Seen \\Flagged\r\n",
+    b"a UID MOVE 1,3:4 Trash\r\n",
+    b"a UID EXPUNGE 5\r\n",
+]
+WORDS = [name.encode() for name in TABLE] + [b"(", b")", b"NOT ", b"OR ", b"BODY[", b"<0.5>", b"{3+}\r\n", b"&", b"1:*"]
+
+
+def one(data: bytes) -> None:
+    for utf8 in (False, True):
+        _conversation(data, utf8)
+    text = data[:2000].decode("utf-8", "replace")
+    decoded = decode_utf7(text)
+    if text.isprintable() and text.isascii():
+        assert decode_utf7(encode_utf7(decoded)) == decoded
+    Pattern(text[:500]).matches(decoded[:500])
+
+
+run = one
+
+
+def _conversation(data: bytes, utf8: bool) -> None:
+    at = 0
+    while at < len(data):
+        assembly = Assembly(65_536)
+        try:
+            while True:
+                end = data.find(b"\n", at)
+                line = data[at:] if end < 0 else data[at:end].removesuffix(b"\r")
+                at = len(data) if end < 0 else end + 1
+                if literal := literal_at_end(line):
+                    words = Words(assembly.command() + line[: literal.start], utf8)
+                    words.tag()
+                    words.space()
+                    if words.word() == "APPEND":
+                        append_head(words)
+                if assembly.line(line) is None or literal is None:
+                    break
+                assembly.literal(data[at : at + literal.size])
+                at += literal.size
+            words = Words(assembly.command(), utf8)
+            words.tag()
+            words.space()
+            name = words.word()
+            if name == "UID":
+                words.space()
+                name = f"UID {words.word()}"
+            if name in TABLE:
+                TABLE[name].parse(words)
+        except Bad:
+            pass
