@@ -17,6 +17,15 @@ R = TypeVar("R")
 Row = tuple[Any, ...]
 
 
+class Duplicate(Exception):  # noqa: N818 (a word of ours, like Refused and NotNow)
+    """What `Database.write` raises when its function broke a unique key: an identifier was drawn twice, a name is
+    taken.
+
+    It ends the function (on PostgreSQL the transaction is void from there on), so it cannot be caught inside of it; use
+    `ON CONFLICT` where a duplicate is an ordinary case.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class IndexedText:
     """One document for the text index, as words separated by single spaces.

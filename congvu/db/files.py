@@ -1,0 +1,385 @@
+"""Blobs in files: `pack/NAME` for small ones, `large/ab/HASH` for large ones, `tmp/` for what is not yet finished.
+
+Promises what `blobs.BlobKeeper` promises. One thread takes all small contents that wait, drops those already kept,
+compresses the rest, appends them with one call and syncs once. Packs of a process that has gone are never appended to.
+"""
+
+import asyncio
+import concurrent.futures
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, cast
+
+import zstandard
+from blake3 import blake3
+
+from congvu.base.failure import NotNow
+from congvu.base.observe import log, step
+from congvu.db import frames, packs
+from congvu.db.blobs import PIECE, Blob, Known, Spool, trouble
+from congvu.db.group import Job, answer
+
+SMALL = 1 << 20  # larger contents get a file of their own
+PACK_BYTES = 256 << 20  # then a new pack is begun
+BATCH_PUTS = 256
+BATCH_BYTES = 16 << 20
+OPEN_FILES = 256
+TABLES = 64  # heads of large files remembered
+RECENT = 4096  # contents whose place is remembered …
+RECENT_SECONDS = 600.0  # … for far less than the sweeper's grace time
+STALE_SECONDS = 86_400  # unfinished files older than this are nobody's
+
+
+class _OpenFile:
+    """A descriptor that closes itself when the last reader lets go of it."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            os.close(self.fd)
+
+
+class _Recent:
+    """Where the contents of the last minutes lie."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blobs: OrderedDict[bytes, tuple[float, Blob]] = OrderedDict()
+
+    def get(self, hash_: bytes) -> Blob | None:
+        with self._lock:
+            found = self._blobs.get(hash_)
+            if found is None or found[0] < time.monotonic():
+                return None
+            return found[1]
+
+    def add(self, blobs: list[Blob]) -> None:
+        until = time.monotonic() + RECENT_SECONDS
+        with self._lock:
+            for blob in blobs:
+                self._blobs[blob.hash] = until, blob
+                self._blobs.move_to_end(blob.hash)
+            while len(self._blobs) > RECENT:
+                self._blobs.popitem(last=False)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder safe."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_folder(path: Path) -> None:
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        sync_folder(path.parent)
+
+
+class FileKeeper:
+    """`blobs.BlobKeeper` on a local folder. `worker` is this process's own name among those that share the folder."""
+
+    def __init__(self, folder: Path, worker: str, known: Known | None = None) -> None:
+        self._folder = folder
+        self._worker = worker
+        self._known = known
+        for path in (folder, folder / "pack", folder / "large", folder / "tmp"):
+            _make_folder(path)
+        self._forget_stale()
+        self._recent = _Recent()
+        self._per_thread = threading.local()
+        self._files_lock = threading.Lock()
+        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._tables: OrderedDict[str, frames.Table] = OrderedDict()
+        self._pack_fd = -1
+        self._pack_name = ""
+        self._pack_end = 0
+        self._closed = False
+        self._large = ThreadPoolExecutor(2, "blob-large")
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="blob-keeper", daemon=True)
+        self._thread.start()
+
+    # ---- in
+
+    def spool(self) -> Spool:
+        return Spool(self._folder / "tmp")
+
+    async def put(self, spool: Spool) -> Blob:
+        hash_ = spool.digest()
+        blob = self._recent.get(hash_)
+        if blob is not None:
+            return blob
+        if self._closed:
+            raise NotNow("shutting-down")
+        loop = asyncio.get_running_loop()
+        if spool.size > SMALL:
+            return await loop.run_in_executor(self._large, self._put_large, spool, hash_)
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(Job(self.put, (spool, hash_), {}, future, loop))
+        return cast(Blob, await future)
+
+    def put_now(self, spool: Spool) -> Blob:
+        hash_ = spool.digest()
+        blob = self._recent.get(hash_)
+        if blob is not None:
+            return blob
+        if self._closed:
+            raise NotNow("shutting-down")
+        if spool.size > SMALL:
+            return self._put_large(spool, hash_)
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._queue.put(Job(self.put, (spool, hash_), {}, future, None))
+        return cast(Blob, future.result())
+
+    # ---- the keeper's thread
+
+    def _work(self) -> None:
+        compressor = zstandard.ZstdCompressor(level=packs.LEVEL)
+        open_ = True
+        while open_:
+            job = self._queue.get()
+            if job is None:
+                break
+            jobs = [job]
+            size = job.args[0].size
+            for _ in range(min(self._queue.qsize(), BATCH_PUTS - 1)):
+                if size > BATCH_BYTES:
+                    break
+                job = self._queue.get_nowait()
+                if job is None:
+                    open_ = False
+                else:
+                    jobs.append(job)
+                    size += job.args[0].size
+            try:
+                self._keep(jobs, compressor)
+            except NotNow as error:
+                for job in jobs:
+                    job.error = error
+            except Exception:
+                log.exception("the blob keeper met trouble")
+                for job in jobs:
+                    job.error = NotNow("storage-trouble")
+            answer(jobs)
+            job, jobs = None, []  # lets go of the letters while nothing is to be done
+        self._end_pack()
+
+    def _keep(self, jobs: list[Job], compressor: zstandard.ZstdCompressor) -> None:
+        wanted = {job.args[1]: job.args[0] for job in jobs}
+        found: dict[bytes, Blob] = {}
+        for hash_ in wanted:
+            recent = self._recent.get(hash_)
+            if recent is not None:
+                found[hash_] = recent
+        missing = [hash_ for hash_ in wanted if hash_ not in found]
+        if missing and self._known is not None:
+            kept = self._known(missing)
+            self._recent.add(list(kept.values()))
+            found |= kept
+            missing = [hash_ for hash_ in missing if hash_ not in kept]
+        if missing:
+            parts: list[Any] = []
+            sizes = []
+            for hash_ in missing:
+                header, stored = packs.record(hash_, wanted[hash_].buffer(), compressor)
+                parts += (header, stored)
+                sizes.append((hash_, wanted[hash_].size, len(header) + len(stored)))
+            offset = self._append(parts, sum(length for _, _, length in sizes))
+            written = []
+            for hash_, size, length in sizes:
+                written.append(Blob(hash_, size, f"pack/{self._pack_name}:{offset}+{length}"))
+                offset += length
+            self._recent.add(written)
+            found |= {blob.hash: blob for blob in written}
+        for job in jobs:
+            job.result = found[job.args[1]]
+
+    def _append(self, parts: list[Any], length: int) -> int:
+        """Makes the parts safe at the end of this process's pack; returns where they begin."""
+        try:
+            if self._pack_fd < 0 or self._pack_end >= PACK_BYTES:
+                self._begin_pack()
+            offset = self._pack_end
+            packs.append(self._pack_fd, parts)
+        except OSError as error:
+            self._cut_back()
+            raise trouble(error) from error
+        step("blob-appended")
+        try:
+            os.fdatasync(self._pack_fd)
+        except OSError as error:
+            self._end_pack()  # after a failed sync nobody knows what is on disk: never trust this pack's end again
+            raise trouble(error) from error
+        step("blob-synced")
+        self._pack_end += length
+        return offset
+
+    def _begin_pack(self) -> None:
+        self._end_pack()
+        name = f"{self._worker}-{time.time_ns():x}"
+        folder = self._folder / "pack"
+        self._pack_fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._pack_name, self._pack_end = name, 0
+        try:
+            sync_folder(folder)
+        except OSError:
+            self._end_pack()
+            raise
+
+    def _cut_back(self) -> None:
+        """Takes a half-written batch away again, which also frees the last bytes of a full disk."""
+        if self._pack_fd >= 0:
+            try:
+                os.ftruncate(self._pack_fd, self._pack_end)
+            except OSError:
+                self._end_pack()
+
+    def _end_pack(self) -> None:
+        if self._pack_fd >= 0:
+            os.close(self._pack_fd)
+            self._pack_fd = -1
+
+    # ---- large contents, on threads of their own
+
+    def _put_large(self, spool: Spool, hash_: bytes) -> Blob:
+        if self._known is not None:
+            kept = self._known([hash_])
+            if kept:
+                self._recent.add(list(kept.values()))
+                return kept[hash_]
+        name = hash_.hex()
+        blob = Blob(hash_, spool.size, f"large/{name[:2]}/{name}")
+        path = self._folder / blob.place
+        unfinished = self._folder / "tmp" / f"{self._worker}-{secrets.token_hex(8)}"
+        try:
+            _make_folder(path.parent)
+            fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                frames.write(fd, hash_, spool.buffer(), zstandard.ZstdCompressor(level=packs.LEVEL))
+                step("blob-file-written")
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            unfinished.rename(path)
+            step("blob-file-renamed")
+            sync_folder(path.parent)
+        except OSError as error:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise trouble(error) from error
+        self._recent.add([blob])
+        return blob
+
+    # ---- out
+
+    def read(self, blob: Blob, start: int = 0, end: int | None = None) -> bytes:
+        if blob.place.startswith("pack/"):
+            whole = self._read_packed(blob)
+            return whole if start <= 0 and (end is None or end >= blob.size) else whole[max(0, start) : end]
+        whole = b"".join(self.stream(blob, start, end))
+        if len(whole) == blob.size and blake3(whole).digest() != blob.hash:
+            raise ValueError(f"{blob.place}: damaged")
+        return whole
+
+    def stream(self, blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        start = max(0, start)
+        end = blob.size if end is None else min(end, blob.size)
+        if start >= end:
+            return
+        if blob.place.startswith("pack/"):
+            whole = self._read_packed(blob)
+            for at in range(start, end, PIECE):
+                yield whole[at : min(at + PIECE, end)]
+            return
+        file = self._file(blob.place, blob)
+        table = self._tables.get(blob.place)
+        if table is None:
+            table = frames.read_table(file.fd, blob.place)
+            with self._files_lock:
+                self._tables[blob.place] = table
+                while len(self._tables) > TABLES:
+                    self._tables.popitem(last=False)
+        yield from frames.stream(file.fd, table, blob, start, end, self._decompressor())
+
+    def verify(self, blob: Blob) -> None:
+        hasher = blake3()
+        size = 0
+        for piece in self.stream(blob):
+            hasher.update(piece)
+            size += len(piece)
+        if size != blob.size or hasher.digest() != blob.hash:
+            raise ValueError(f"{blob.place}: damaged")
+
+    def places(self) -> Iterator[Blob]:
+        for path in sorted((self._folder / "pack").iterdir()):
+            yield from packs.scan(path, f"pack/{path.name}")
+        for path in sorted((self._folder / "large").glob("*/*")):
+            place = f"large/{path.parent.name}/{path.name}"
+            with suppress(OSError, ValueError):
+                file = _OpenFile(path)
+                table = frames.read_table(file.fd, place)
+                yield Blob(table.hash, table.size, place)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self._large.shutdown()
+            with self._files_lock:
+                self._files.clear()
+
+    def _read_packed(self, blob: Blob) -> bytes:
+        path, _, span = blob.place.rpartition(":")
+        offset, _, length = span.partition("+")
+        if not (offset.isdecimal() and length.isdecimal()) or int(length) > packs.HEADER + SMALL:
+            raise ValueError(f"{blob.place}: no place in a pack")
+        return packs.read(self._file(path, blob).fd, int(offset), int(length), blob, self._decompressor())
+
+    def _decompressor(self) -> zstandard.ZstdDecompressor:
+        """One a thread: they are dear to make and not for two at once."""
+        try:
+            return cast(zstandard.ZstdDecompressor, self._per_thread.decompressor)
+        except AttributeError:
+            self._per_thread.decompressor = made = zstandard.ZstdDecompressor()
+            return made
+
+    def _file(self, place: str, blob: Blob) -> _OpenFile:
+        with self._files_lock:
+            file = self._files.get(place)
+            if file is not None:
+                self._files.move_to_end(place)
+                return file
+        if not place.startswith(("pack/", "large/")) or ".." in place:
+            raise ValueError(f"{blob.place}: not a place of this keeper")
+        try:
+            file = _OpenFile(self._folder / place)
+        except FileNotFoundError as error:
+            raise LookupError(f"{blob.place}: no such file") from error
+        with self._files_lock:
+            self._files[place] = file
+            while len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)
+        return file
+
+    def _forget_stale(self) -> None:
+        limit = time.time() - STALE_SECONDS
+        for path in (self._folder / "tmp").iterdir():
+            with suppress(OSError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()

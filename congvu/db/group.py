@@ -1,0 +1,351 @@
+"""Group commit and the pool of readers: the threads under both engines, which know no SQL.
+
+Promises: as many functions as wait run in one transaction and share its one commit; a failing one undoes only itself;
+no future is resolved before the commit is on disk; all futures of a batch are resolved in one call into their event
+loop.
+
+A batch is first run without savepoints, since nearly all succeed. When one fails, everything is rolled back and the
+batch runs again with a savepoint each, and so do the next few batches: functions must not mind being run again (see
+`engine`).
+"""
+
+import asyncio
+import concurrent.futures
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from congvu.base.failure import NotNow
+from congvu.base.observe import log, step
+
+BATCH_JOBS = 256  # so that the first in a batch does not wait for ever
+BATCH_SECONDS = 0.05  # after this long no further function joins the batch
+CAREFUL_BATCHES = 16  # batches run with savepoints after one failed without
+ATTEMPTS = 10  # for one function that meets deadlocks
+
+
+class Verdict(Enum):
+    """What a failure inside a transaction means for its neighbours."""
+
+    OWN = 1  # the function's own: undo it alone
+    AGAIN = 2  # another transaction stood in the way: run once more, alone
+    LOST = 3  # nothing can be committed now
+
+
+class Job:
+    """One function waiting for its turn. `loop` is None when a thread waits for it, and `future` is then a thread's
+    future."""
+
+    __slots__ = ("args", "error", "f", "future", "kwargs", "loop", "result")
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        future: "asyncio.Future[Any] | concurrent.futures.Future[Any]",
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        self.f = f
+        self.args = args
+        self.kwargs = kwargs
+        self.future = future
+        self.loop = loop
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class WritingEnd(Protocol):
+    """What an engine gives the group writer: one connection, used by the writer's thread alone."""
+
+    touched: set[int]
+
+    def turn_begins(self) -> None:
+        """Waits until this process may write. Called before functions are taken from the queue."""
+
+    def turn_ends(self) -> None: ...
+
+    def begin(self) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None:
+        """Never raises; leaves no transaction open."""
+
+    def savepoint(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def undo(self) -> None:
+        """Back to the savepoint, which is gone then."""
+
+    def call(self, job: Job) -> Any: ...
+
+    def judge(self, error: Exception) -> tuple[Verdict, Exception]:
+        """The verdict, and the failure as the caller shall see it."""
+
+    def rest(self) -> None:
+        """Housekeeping between two batches, when nobody waits for an answer."""
+
+    def close(self) -> None: ...
+
+
+class ReadingEnd(Protocol):
+    """What an engine gives each reading thread."""
+
+    def call(self, job: Job) -> Any:
+        """Runs the function on one snapshot; raises failures as the caller shall see them."""
+
+    def close(self) -> None: ...
+
+
+def _settle(jobs: list[Job]) -> None:
+    for job in jobs:
+        future = job.future
+        if not future.done():
+            if job.error is None:
+                future.set_result(job.result)
+            else:
+                future.set_exception(job.error)
+
+
+def _settle_and_tell(
+    jobs: list[Job], touched: frozenset[int], committed: Callable[[frozenset[int]], None] | None
+) -> None:
+    _settle(jobs)
+    if touched and committed is not None:
+        try:
+            committed(touched)
+        except Exception:
+            log.exception("telling of a commit failed")
+
+
+def answer(
+    jobs: list[Job], touched: frozenset[int] = frozenset(), tell: Callable[[frozenset[int]], None] | None = None
+) -> None:
+    """Resolves the futures: one call into each event loop. `tell` is called once, on a loop's thread if there is
+    one."""
+    first = jobs[0].loop
+    groups: dict[asyncio.AbstractEventLoop | None, list[Job]] = {first: jobs}
+    if any(job.loop is not first for job in jobs):
+        groups = {}
+        for job in jobs:
+            groups.setdefault(job.loop, []).append(job)
+    told = not touched
+    for loop, group in groups.items():
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_settle_and_tell, group, frozenset() if told else touched, tell)
+                told = True
+    _settle_and_tell(groups.get(None, []), frozenset() if told else touched, tell)
+
+
+class GroupWriter:
+    """The one thread of this process that writes."""
+
+    def __init__(
+        self, open_end: Callable[[], WritingEnd], committed: Callable[[frozenset[int]], None] | None, name: str
+    ) -> None:
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._put = self._queue.put
+        self._committed = committed
+        self._careful = 0
+        self._touched: set[int] = set()
+        self._closed = False
+        self._end = open_end()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def write(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._closed:
+            raise NotNow("shutting-down")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._put(Job(f, args, kwargs, future, loop))
+        return await future
+
+    def write_now(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._closed:
+            raise NotNow("shutting-down")
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._put(Job(f, args, kwargs, future, None))
+        return future.result()
+
+    def close(self) -> None:
+        """Runs what waits, then ends the thread and the connection."""
+        if not self._closed:
+            self._closed = True
+            self._put(None)
+            self._thread.join()
+
+    # ---- the writer's thread
+
+    def _work(self) -> None:
+        queue, end = self._queue, self._end
+        open_ = True
+        while open_:
+            job = queue.get()
+            if job is None:
+                break
+            jobs = [job]
+            self._touched = set()
+            try:
+                end.turn_begins()
+                try:
+                    for _ in range(min(queue.qsize(), BATCH_JOBS - 1)):
+                        job = queue.get_nowait()
+                        if job is None:
+                            open_ = False
+                        elif not job.future.cancelled():
+                            jobs.append(job)
+                    self._run(jobs)
+                finally:
+                    end.turn_ends()
+            except Exception:  # a bug of ours or of the engine: the writer itself must live on
+                log.exception("the writer met trouble")
+                for job in jobs:
+                    job.error = job.error or NotNow("storage-trouble")
+            answer(jobs, frozenset(self._touched), self._committed)
+            jobs = []
+            job = None  # lets go of letters and tracebacks while nothing is to be done
+            end.rest()
+        end.close()
+
+    def _run(self, jobs: list[Job]) -> None:
+        """Runs a batch to its end: every job has a result or an error, and what has a result is committed."""
+        if len(jobs) == 1:
+            self._alone(jobs[0])
+            return
+        left = jobs
+        while left:
+            careful = self._careful > 0
+            self._careful = max(0, self._careful - 1)
+            done: list[Job] = []
+            try:
+                self._batch(left, done, careful)
+            except Exception as error:
+                self._end.rollback()
+                verdict, told = self._end.judge(error)
+                if verdict is Verdict.OWN and not careful:
+                    self._careful = CAREFUL_BATCHES
+                    continue
+                if verdict is Verdict.AGAIN:
+                    for job in left:
+                        self._alone(job)
+                    return
+                for job in left:
+                    job.error = told if verdict is Verdict.LOST else NotNow("storage-trouble")
+                if verdict is Verdict.OWN:
+                    log.error("a commit failed for no reason known to us", exc_info=error)
+                return
+            left = left[len(done) :]
+
+    def _batch(self, jobs: list[Job], done: list[Job], careful: bool) -> None:
+        """One transaction with as many of the jobs as fit in its time; those are put into `done`."""
+        end = self._end
+        call = end.call
+        monotonic = time.monotonic
+        end.begin()
+        until = monotonic() + BATCH_SECONDS
+        for job in jobs:
+            job.error = None
+            if careful:
+                end.savepoint()
+                try:
+                    job.result = call(job)
+                except Exception as error:
+                    verdict, told = end.judge(error)
+                    if verdict is not Verdict.OWN:
+                        raise
+                    end.undo()
+                    job.error = told
+                else:
+                    end.release()
+            else:
+                job.result = call(job)
+            done.append(job)
+            if monotonic() > until:
+                break
+        self._commit()
+
+    def _alone(self, job: Job) -> None:
+        """One function in its own transaction, again and again while others stand in its way."""
+        end = self._end
+        for attempt in range(ATTEMPTS):
+            try:
+                end.begin()
+                job.result = end.call(job)
+                self._commit()
+                return
+            except Exception as error:
+                end.rollback()
+                verdict, told = end.judge(error)
+                if verdict is not Verdict.AGAIN:
+                    job.error = told
+                    return
+                time.sleep(random.uniform(0.001, 0.01) * (attempt + 1))  # noqa: S311 (no secret)
+        job.error = NotNow("storage-trouble")
+
+    def _commit(self) -> None:
+        step("rows-written")
+        self._end.commit()
+        step("committed")
+        self._touched |= self._end.touched
+
+
+class ReadPool:
+    """A few threads, each with a connection that cannot write."""
+
+    def __init__(self, open_end: Callable[[], ReadingEnd], threads: int, name: str) -> None:
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._put = self._queue.put
+        self._open_end = open_end
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def read(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._closed:
+            raise NotNow("shutting-down")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._put(Job(f, args, kwargs, future, loop))
+        return await future
+
+    def read_now(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._closed:
+            raise NotNow("shutting-down")
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._put(Job(f, args, kwargs, future, None))
+        return future.result()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for _ in self._threads:
+                self._put(None)
+            for thread in self._threads:
+                thread.join()
+
+    def _work(self) -> None:
+        end: ReadingEnd | None = None
+        while (job := self._queue.get()) is not None:
+            if job.future.cancelled():
+                continue
+            try:
+                end = end or self._open_end()
+                job.result = end.call(job)
+            except Exception as error:
+                job.error = error
+            answer([job])
+            del job
+        if end is not None:
+            end.close()

@@ -1,0 +1,384 @@
+"""SQLite: one file, write-ahead log, every commit on disk before it is acknowledged.
+
+Promises what `engine.Database` promises. Several processes share the file; before a batch each takes its turn by
+`flock` on a side file, so that they hand over at once and fairly (SQLite itself would sleep and poll). The log is
+copied back into the file by a thread of its own, so that commits seldom wait for it. Must never be used on a network
+file system.
+"""
+
+import fcntl
+import os
+import threading
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import apsw
+
+from congvu.base.failure import NotNow
+from congvu.base.observe import log
+from congvu.db.engine import Duplicate, IndexedText, Row, TextQuery
+from congvu.db.group import GroupWriter, Job, ReadPool, Verdict
+from congvu.db.migrations import steps
+from congvu.db.sqltext import split_lists
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PAGE = 4096
+CHECKPOINT_PAGES = 4096  # 16 MiB of log: the checkpoint thread copies it back while others go on writing
+PAUSE_PAGES = 16384  # 64 MiB: the writer itself finishes the copying, so that the log starts anew
+LOG_LIMIT = 256 << 20  # a log that grew beyond this under a long reader is cut back
+READERS = 3
+BUSY_MS = 30_000
+
+# Every printable ASCII character but the space belongs to a word; SQLite's "ascii" tokenizer adds letters, digits and
+# all that is not ASCII by itself. Each quote is doubled once for the tokenizer's own string.
+_TOKENS = "".join(chr(c) for c in range(33, 127) if not chr(c).isalnum()).replace("'", "''")
+_FTS = "content='', contentless_delete=1, tokenize='{}'".format(f"ascii tokenchars '{_TOKENS}'".replace("'", "''"))
+INDEX_SCHEMA = f"""
+CREATE VIRTUAL TABLE text_words USING fts5(head, body, detail=full, {_FTS});
+CREATE VIRTUAL TABLE text_exact USING fts5(exact, detail=none, {_FTS});
+"""
+
+
+@lru_cache(maxsize=4096)
+def _prepared(sql: str) -> tuple[str, tuple[int, ...]]:
+    return split_lists(sql, "(SELECT value FROM carray(?))", "?")
+
+
+def _with_lists(params: tuple[object, ...], lists: tuple[int, ...]) -> list[Any]:
+    bound = list(params)
+    for at in lists:
+        numbers = array("q", cast(Sequence[int], bound[at]))
+        bound[at] = apsw.carray(numbers) if numbers else None
+    return bound
+
+
+class SqliteTx:
+    """`engine.Tx` on one connection."""
+
+    __slots__ = ("_changes", "_execute", "_executemany", "touched")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._execute = connection.execute
+        self._executemany = connection.executemany
+        self._changes = connection.changes
+        self.touched: set[int] = set()
+
+    def run(self, sql: str, *params: object) -> int:
+        text, lists = _prepared(sql)
+        self._execute(text, _with_lists(params, lists) if lists else cast(Any, params))
+        return self._changes()
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        text, lists = _prepared(sql)
+        self._executemany(text, [_with_lists(row, lists) for row in rows] if lists else rows)
+
+    def all(self, sql: str, *params: object) -> list[Row]:
+        text, lists = _prepared(sql)
+        return self._execute(text, _with_lists(params, lists) if lists else cast(Any, params)).fetchall()
+
+    def one(self, sql: str, *params: object) -> Row | None:
+        text, lists = _prepared(sql)
+        return cast(
+            "Row | None", self._execute(text, _with_lists(params, lists) if lists else cast(Any, params)).fetchone()
+        )
+
+    def each(self, sql: str, *params: object) -> Iterator[Row]:
+        text, lists = _prepared(sql)
+        return iter(self._execute(text, _with_lists(params, lists) if lists else cast(Any, params)))
+
+    def touch(self, account_id: int) -> None:
+        self.touched.add(account_id)
+
+    def index_add(self, texts: Sequence[IndexedText]) -> None:
+        self._executemany(
+            "INSERT OR REPLACE INTO text_words (rowid, head, body) VALUES (?, ?, ?)",
+            [(text.doc, text.head, text.body) for text in texts],
+        )
+        self._executemany(
+            "INSERT OR REPLACE INTO text_exact (rowid, exact) VALUES (?, ?)",
+            [(text.doc, text.exact) for text in texts],
+        )
+
+    def index_remove(self, docs: Sequence[int]) -> None:
+        self._executemany("DELETE FROM text_words WHERE rowid = ?", [(doc,) for doc in docs])
+        self._executemany("DELETE FROM text_exact WHERE rowid = ?", [(doc,) for doc in docs])
+
+    def index_find(self, query: TextQuery) -> list[int]:
+        table = "text_exact" if query.field == "exact" else "text_words"
+        column = f"{{{query.field}}} : " if query.field in ("head", "body") else ""
+        terms = []
+        for phrase in query.phrases:
+            # A quote inside an FTS5 string is doubled; nothing else is special there. NUL would end the text.
+            words = [word.replace("\0", "").replace('"', '""') for word in phrase]
+            words = [word for word in words if word]
+            if not words:
+                continue
+            star = " *" if query.prefix else ""
+            if query.field == "exact":  # kept without positions: single words only
+                terms += [f'"{word}"' for word in words[:-1]] + [f'"{words[-1]}"{star}']
+            else:
+                terms.append(f'{column}"{" ".join(words)}"{star}')
+        if not terms:
+            return []
+        match = " AND ".join(terms)
+        sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? ORDER BY rowid"  # noqa: S608 (our own two names)
+        return [doc for (doc,) in self._execute(sql, (match,))]
+
+
+def _extended(error: Exception) -> int:
+    return cast(int, getattr(error, "extendedresult", 0))
+
+
+def _judge(error: Exception) -> tuple[Verdict, Exception]:
+    match error:
+        case apsw.FullError():
+            return Verdict.LOST, NotNow("disk-full")
+        case apsw.ConstraintError():
+            unique = apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID
+            if _extended(error) in unique:
+                duplicate = Duplicate(str(error))
+                duplicate.__cause__ = error
+                return Verdict.OWN, duplicate
+            return Verdict.OWN, error
+        case (
+            apsw.IOError()
+            | apsw.CantOpenError()
+            | apsw.BusyError()
+            | apsw.LockedError()
+            | apsw.CorruptError()
+            | apsw.NotADBError()
+            | apsw.ProtocolError()
+            | apsw.NoMemError()
+        ):
+            log.error("SQLite: %s (%s)", error, _extended(error))
+            return Verdict.LOST, NotNow("storage-trouble")
+        case apsw.ReadOnlyError() if _extended(error) != apsw.SQLITE_READONLY:
+            log.error("SQLite: %s (%s)", error, _extended(error))
+            return Verdict.LOST, NotNow("storage-trouble")
+        case _:
+            return Verdict.OWN, error
+
+
+def _connect(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path), statementcachesize=512)
+    connection.set_busy_timeout(BUSY_MS)
+    connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute("PRAGMA case_sensitive_like=ON")  # as PostgreSQL does
+    connection.execute(f"PRAGMA journal_size_limit={LOG_LIMIT}").fetchall()
+    connection.wal_autocheckpoint(0)
+    return connection
+
+
+class _Turn:
+    """The place in the queue of processes that write to one file.
+
+    Two locks: who holds `next` waits for `main` and then lets `next` go, so a process that has just written cannot
+    slip in again before the one that waits.
+    """
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._main = os.open(path.with_name(path.name + "-turn"), flags, 0o600)
+        self._next = os.open(path.with_name(path.name + "-next"), flags, 0o600)
+
+    def take(self) -> None:
+        fcntl.flock(self._next, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._main, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
+
+    def give(self) -> None:
+        fcntl.flock(self._main, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._main)
+        os.close(self._next)
+
+
+class _WritingEnd:
+    def __init__(self, path: Path) -> None:
+        self._connection = _connect(path)
+        self._connection.execute("PRAGMA cache_size=-65536")
+        self._execute = self._connection.execute
+        self._tx = SqliteTx(self._connection)
+        self.touched = self._tx.touched
+        self._turn = _Turn(path)
+        self._pages = 0
+        self._connection.set_wal_hook(self._committed)
+        self._copier = _Copier(path)
+
+    def _committed(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def turn_begins(self) -> None:
+        self._turn.take()
+
+    def turn_ends(self) -> None:
+        self._turn.give()
+
+    def begin(self) -> None:
+        self.touched.clear()
+        self._execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self._execute("COMMIT")
+
+    def rollback(self) -> None:
+        self.touched.clear()
+        if not self._connection.get_autocommit():
+            with suppress(apsw.Error):
+                self._execute("ROLLBACK")
+
+    def savepoint(self) -> None:
+        self._execute("SAVEPOINT one")
+
+    def release(self) -> None:
+        self._execute("RELEASE one")
+
+    def undo(self) -> None:
+        self._execute("ROLLBACK TO one")
+        self._execute("RELEASE one")
+
+    def call(self, job: Job) -> Any:
+        return job.f(self._tx, *job.args, **job.kwargs)
+
+    def judge(self, error: Exception) -> tuple[Verdict, Exception]:
+        return _judge(error)
+
+    def rest(self) -> None:
+        if self._pages < CHECKPOINT_PAGES:
+            return
+        if self._pages < PAUSE_PAGES:
+            self._copier.wake()
+            return
+        # The copier never quite catches up with a busy writer, and only a log that has been copied whole starts anew.
+        self._turn.take()
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._pages = 0
+        except apsw.Error as error:
+            log.warning("checkpoint: %s", error)
+        finally:
+            self._turn.give()
+
+    def close(self) -> None:
+        self._copier.close()
+        self._connection.close()
+        self._turn.close()
+
+
+class _Copier:
+    """Copies the log back into the file, beside those who write."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = _connect(path)
+        self._wanted = threading.Event()
+        self._open = True
+        self._thread = threading.Thread(target=self._work, name="sqlite-checkpoint", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    def _work(self) -> None:
+        while True:
+            self._wanted.wait()
+            if not self._open:
+                return
+            try:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except apsw.BusyError:
+                pass  # another process is at it
+            except apsw.Error as error:
+                log.warning("checkpoint: %s", error)
+            self._wanted.clear()
+
+    def close(self) -> None:
+        self._open = False
+        self._wanted.set()
+        self._thread.join()
+        self._connection.close()
+
+
+class _ReadingEnd:
+    def __init__(self, path: Path) -> None:
+        self._connection = _connect(path)
+        self._connection.execute("PRAGMA cache_size=-16384")
+        self._connection.execute("PRAGMA query_only=ON")
+        self._execute = self._connection.execute
+        self._tx = SqliteTx(self._connection)
+
+    def call(self, job: Job) -> Any:
+        try:
+            self._execute("BEGIN")
+            try:
+                return job.f(self._tx, *job.args, **job.kwargs)
+            finally:
+                self._tx.touched.clear()
+                if not self._connection.get_autocommit():
+                    self._execute("ROLLBACK")
+        except Exception as error:
+            told = _judge(error)[1]
+            if told is error:
+                raise
+            raise told from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class SqliteDatabase:
+    """`engine.Database` on one file."""
+
+    def __init__(self, path: Path, committed: Callable[[frozenset[int]], None] | None) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = GroupWriter(lambda: _WritingEnd(path), committed, "sqlite-writer")
+        self._readers = ReadPool(lambda: _ReadingEnd(path), READERS, "sqlite-reader")
+
+    async def write(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast(R, await self._writer.write(f, args, kwargs))
+
+    async def read(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast(R, await self._readers.read(f, args, kwargs))
+
+    def write_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast(R, self._writer.write_now(f, args, kwargs))
+
+    def read_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast(R, self._readers.read_now(f, args, kwargs))
+
+    def migrate(self) -> None:
+        self.write_now(
+            lambda tx: tx.run(
+                "CREATE TABLE IF NOT EXISTS schema_version (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL)"
+            )
+        )
+        for part, version, text in steps(INDEX_SCHEMA):
+            self.write_now(_migrate_step, part, version, text.replace("/*clustered*/", " WITHOUT ROWID"))
+
+    def close(self) -> None:
+        self._readers.close()
+        self._writer.close()
+
+
+def _migrate_step(tx: SqliteTx, part: str, version: int, text: str) -> None:
+    """The version is looked up inside the transaction: of two processes that start together the second finds it
+    done."""
+    row = tx.one("SELECT version FROM schema_version WHERE part = ?", part)
+    if row is None:
+        tx.run("INSERT INTO schema_version (part, version) VALUES (?, 0)", part)
+    if (row[0] if row else 0) < version:
+        tx.run(text)
+        tx.run("UPDATE schema_version SET version = ? WHERE part = ?", version, part)
+        log.info("schema %s is now at version %d", part, version)
