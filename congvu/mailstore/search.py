@@ -1,0 +1,518 @@
+"""Full-text search of an account's letters: questions to the index, and the index that follows the change log.
+
+Indexing never holds a delivery up: a cursor (`store.indexed`) tells how far the change log was read; `plan` lists
+what is missing, the text is prepared outside any transaction, `commit_index` adds it in small portions and moves the
+cursor. After a crash, or when two processes did the same, the work is simply found done. A search looks into the
+index and then reads the letters that the cursor has not reached, so nothing delivered is ever missed. A letter that
+arrived for many accounts is indexed once for all. Losing the index loses no mail: `rebuild` makes it anew from the
+messages.
+"""
+
+import asyncio
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter, itemgetter
+
+from congvu.base.clock import Clock
+from congvu.base.failure import NotNow
+from congvu.base.observe import log
+from congvu.codec import uidset
+from congvu.db.blobs import BlobKeeper
+from congvu.db.engine import Database, IndexedText, TextQuery, Tx
+from congvu.db.wake import Wake
+from congvu.mailstore.changes import Kind
+from congvu.mailstore.words import (
+    SHARED,
+    Question,
+    Reader,
+    Source,
+    Text,
+    holds,
+    holds_exactly,
+    indexed_text,
+    prefix_of,
+    prepare,
+    sources,
+    spoken,
+)
+
+RANKED_LIMIT = 5_000  # hits that are put in order, the newest by identifier
+_COUNTER = (-1, 0)  # the row of text_doc whose `doc` is the first number not yet given to any process
+_DOC_BLOCK = 4096  # document numbers a process takes at once: numbers stay dense, which keeps postings small
+CHANGES = 2_000  # rows of the change log that one plan reads
+
+
+# ---- asking
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`letters`: what the index knows (some may have left the account since). `pending`: letters it has not read yet;
+    whoever asks reads them with `sources`, `prepare` and `holds`."""
+
+    letters: set[int]
+    pending: list[int]
+
+
+def find(tx: Tx, account_id: int, question: Question) -> Found:
+    """The letters that answer, and those not yet indexed. A question without words is answered by none."""
+    if not question.phrases:
+        return Found(set(), [])
+    return Found(set(_indexed(tx, account_id, question.phrases, question.field.value)), pending_letters(tx, account_id))
+
+
+def matching(read: Reader, found: Iterable[Source], questions: Sequence[Question]) -> list[set[int]]:
+    """For each question the letters among `found` that answer it. Reads bytes: for worker threads, few at a time."""
+    answers: list[set[int]] = [set() for _ in questions]
+    for source in found:
+        text = prepare(read, source)
+        for question, answer in zip(questions, answers, strict=True):
+            if question.phrases and holds(text, question):
+                answer.add(source.letter_id)
+    return answers
+
+
+def ranked(
+    tx: Tx,
+    account_id: int,
+    query: str,
+    limit: int,
+    read: Reader | None = None,
+    read_limit: int = 200,
+) -> list[tuple[int, bool]]:
+    """Letters that answer what was typed, each with whether it has the marked words exactly so; those come first, and
+    the newest first among equals.
+
+    When the words as one phrase find nothing, letters that have all the words anywhere are given. With `read` (a
+    keeper's `read`) the newest `read_limit` letters not yet indexed are looked through as well.
+    """
+    question = spoken(query)
+    if not question.phrases or limit <= 0:
+        return []
+    texts = []
+    if read is not None:
+        waiting = sorted(pending_letters(tx, account_id))[-read_limit:]
+        texts = [prepare(read, source) for source in sources(tx, waiting)]
+    hits = _hits(tx, account_id, question, texts)
+    if not hits:
+        apart = tuple((word,) for run in question.phrases for word in run)
+        if len(apart) > len(question.phrases):
+            question = replace(question, phrases=apart)
+            hits = _hits(tx, account_id, question, texts)
+    exact: set[int] = set()
+    if question.exact and hits:
+        exact.update(_indexed(tx, account_id, tuple((word,) for word in question.exact), "exact"))
+        exact.update(text.letter_id for text in texts if holds_exactly(text, question))
+    received: dict[int, int] = dict(
+        tx.all(
+            "SELECT letter_id, max(received) FROM message WHERE account_id = ? AND letter_id IN (?*)"
+            " GROUP BY letter_id",
+            account_id,
+            sorted(hits, reverse=True)[:RANKED_LIMIT],
+        )
+    )
+    order = sorted(received, key=lambda letter: (letter in exact, received[letter], letter), reverse=True)
+    return [(letter, letter in exact) for letter in order[:limit]]
+
+
+def _hits(tx: Tx, account_id: int, question: Question, texts: Iterable[Text]) -> set[int]:
+    hits = set(_indexed(tx, account_id, question.phrases, question.field.value))
+    hits.update(text.letter_id for text in texts if holds(text, question))
+    return hits
+
+
+def _indexed(tx: Tx, account_id: int, phrases: tuple[tuple[str, ...], ...], field: str) -> Iterable[int]:
+    for owner in (account_id, SHARED):
+        prefix = prefix_of(owner)
+        asked = tuple(tuple(prefix + word for word in run) for run in phrases)
+        docs = tx.index_find(TextQuery(asked, field))
+        if not docs:
+            continue
+        letters = [
+            row[0] for row in tx.all("SELECT letter_id FROM text_doc WHERE account_id = ? AND doc IN (?*)", owner, docs)
+        ]
+        if owner == SHARED:
+            # Everybody's announcements: only those that this account has.
+            letters = [
+                row[0]
+                for row in tx.all(
+                    "SELECT DISTINCT letter_id FROM message WHERE account_id = ? AND letter_id IN (?*)",
+                    account_id,
+                    letters,
+                )
+            ]
+        yield from letters
+
+
+def pending_letters(tx: Tx, account_id: int) -> list[int]:
+    """Letters of the account that the index has not read yet."""
+    row = tx.one("SELECT modseq, indexed FROM store WHERE account_id = ?", account_id)
+    if row is None or row[1] == row[0]:
+        return []
+    if row[1] < 0:
+        letters = [
+            r[0]
+            for r in tx.all(
+                "SELECT DISTINCT letter_id FROM message WHERE account_id = ? AND letter_id > ?",
+                account_id,
+                -1 - row[1],
+            )
+        ]
+        return _not_indexed(tx, account_id, letters)
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for box, uids in tx.each(
+        "SELECT mailbox_id, uids FROM change WHERE account_id = ? AND modseq > ? AND kind = 1 ORDER BY modseq",
+        account_id,
+        row[1],
+    ):
+        for low, high in uidset.ranges(uids):
+            _extend(spans.setdefault(box, []), low, high)
+    return _not_indexed(tx, account_id, _letters_of(tx, account_id, spans))
+
+
+def _extend(spans: list[tuple[int, int]], low: int, high: int) -> None:
+    """Letters come one by one but lie side by side: one range for the run."""
+    if spans and spans[-1][1] + 1 == low:
+        spans[-1] = (spans[-1][0], high)
+    else:
+        spans.append((low, high))
+
+
+def _letters_of(tx: Tx, account_id: int, spans: dict[int, list[tuple[int, int]]]) -> list[int]:
+    found: dict[int, None] = {}
+    for box, ranges in spans.items():
+        for low, high in ranges:
+            for row in tx.each(
+                "SELECT letter_id FROM message WHERE account_id = ? AND mailbox_id = ? AND uid BETWEEN ? AND ?",
+                account_id,
+                box,
+                low,
+                high,
+            ):
+                found[row[0]] = None
+    return list(found)
+
+
+def _not_indexed(tx: Tx, account_id: int, letters: list[int]) -> list[int]:
+    if not letters:
+        return []
+    have = {
+        r[0]
+        for owner in (account_id, SHARED)
+        for r in tx.all("SELECT letter_id FROM text_doc WHERE account_id = ? AND letter_id IN (?*)", owner, letters)
+    }
+    return [letter for letter in letters if letter not in have]
+
+
+# ---- indexing
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the index lacks of one account. `since`: where the cursor stood; `upto`: where it may go once `letters` are
+    in and `gone` are out."""
+
+    account_id: int
+    since: int
+    upto: int
+    letters: tuple[int, ...]
+    gone: tuple[int, ...]
+
+
+class OvertakenError(Exception):
+    """Another process has moved the cursor meanwhile: the batch is undone and planned again."""
+
+
+def pending(tx: Tx, limit: int, after: int = 0) -> list[int]:
+    """Accounts above `after` whose change log has grown since it was indexed, ascending."""
+    return [
+        r[0]
+        for r in tx.all(
+            "SELECT account_id FROM store WHERE indexed < modseq AND account_id > ? ORDER BY account_id LIMIT ?",
+            after,
+            limit,
+        )
+    ]
+
+
+def plan(tx: Tx, account_id: int, limit: int) -> Plan | None:
+    """What to do next for an account: at most about `limit` letters. None when the index is up to date."""
+    row = tx.one("SELECT modseq, indexed FROM store WHERE account_id = ?", account_id)
+    if row is None or row[1] == row[0]:
+        return None
+    modseq, since = row
+    if since < 0:
+        return _plan_rebuild(tx, account_id, modseq, since, limit)
+    rows = tx.all(
+        "SELECT modseq, mailbox_id, kind, uids, letters FROM change WHERE account_id = ? AND modseq > ?"
+        " AND kind IN (1, 3) ORDER BY modseq LIMIT ?",
+        account_id,
+        since,
+        CHANGES,
+    )
+    upto = modseq
+    if len(rows) == CHANGES:
+        # Rows of one modseq belong together and the last ones may have been cut off.
+        upto = rows[-1][0] - 1
+    spans: dict[int, list[tuple[int, int]]] = {}
+    gone: set[int] = set()
+    count = 0
+    for number, group in groupby(rows, itemgetter(0)):
+        if number > upto:
+            break
+        came: list[tuple[int, int, int]] = []
+        for _, box, kind, uids, packed in group:
+            if kind == Kind.VANISHED:
+                gone.update(struct.unpack(f">{len(packed) // 8}q", packed))
+            else:
+                came += [(box, low, high) for low, high in uidset.ranges(uids)]
+        size = sum(high - low + 1 for _, low, high in came)
+        if count and count + size > limit:
+            upto = number - 1
+            break
+        count += size
+        for box, low, high in came:
+            _extend(spans.setdefault(box, []), low, high)
+    letters = _not_indexed(tx, account_id, _letters_of(tx, account_id, spans))
+    if len(letters) > limit:  # one change brought more than a batch holds: the cursor waits for the rest
+        return Plan(account_id, since, since, tuple(letters[:limit]), ())
+    return Plan(account_id, since, upto, tuple(letters), tuple(_left(tx, account_id, sorted(gone))))
+
+
+def _plan_rebuild(tx: Tx, account_id: int, modseq: int, cursor: int, limit: int) -> Plan:
+    """`cursor` = -1 - L: a rebuild has listed the letters up to identifier L. Letters that came meanwhile under a lower
+    one are found at the end, when everything is compared once."""
+    missing = (
+        "SELECT DISTINCT m.letter_id FROM message m WHERE m.account_id = ? AND m.letter_id > ? AND NOT EXISTS"
+        " (SELECT 1 FROM text_doc t WHERE t.letter_id = m.letter_id AND t.account_id = m.account_id) AND NOT EXISTS"
+        " (SELECT 1 FROM text_doc t WHERE t.letter_id = m.letter_id AND t.account_id = 0)"
+        " ORDER BY m.letter_id LIMIT ?"
+    )
+    letters = [r[0] for r in tx.all(missing, account_id, -1 - cursor, limit)]
+    if letters:
+        return Plan(account_id, cursor, -1 - letters[-1], tuple(letters), ())
+    letters = [r[0] for r in tx.all(missing, account_id, 0, limit)]
+    gone = [
+        r[0]
+        for r in tx.all(
+            "SELECT t.letter_id FROM text_doc t WHERE t.account_id = ? AND NOT EXISTS"
+            " (SELECT 1 FROM message m WHERE m.account_id = t.account_id AND m.letter_id = t.letter_id) LIMIT ?",
+            account_id,
+            CHANGES,
+        )
+    ]
+    return Plan(account_id, cursor, cursor if letters or gone else modseq, tuple(letters), tuple(gone))
+
+
+def _left(tx: Tx, account_id: int, letters: list[int]) -> list[int]:
+    """Those of `letters` that are in no mailbox of the account any more."""
+    if not letters:
+        return []
+    stay = _present(tx, account_id, letters)
+    return [letter for letter in letters if letter not in stay]
+
+
+def _present(tx: Tx, account_id: int, letters: Sequence[int]) -> set[int]:
+    found = tx.all("SELECT letter_id FROM message WHERE account_id = ? AND letter_id IN (?*)", account_id, letters)
+    return {r[0] for r in found}
+
+
+def claim_docs(tx: Tx, count: int = _DOC_BLOCK) -> int:
+    """Takes `count` document numbers for this process; returns the first. Those not used are lost, without harm."""
+    # The row stands above all numbers given out, so it never meets one of them in the unique index.
+    row = tx.one(
+        "INSERT INTO text_doc (account_id, letter_id, doc) VALUES (?, ?, ?) ON CONFLICT (account_id, letter_id)"
+        " DO UPDATE SET doc = text_doc.doc + ? RETURNING doc",
+        *_COUNTER,
+        1 + count,
+        count,
+    )
+    return int(row[0]) - count if row else 1
+
+
+def commit_index(tx: Tx, plans: Sequence[Plan], texts: Sequence[Text], first_doc: int) -> None:
+    """Adds the prepared letters under numbers from `first_doc` on, removes those that left, moves the cursors.
+
+    Whatever was done twice or overtaken leaves the index as it should be. Raises `OvertakenError` when another process
+    was there first; the transaction is then undone as a whole.
+    """
+    by_letter = {text.letter_id: text for text in texts}
+    new: list[IndexedText] = []
+    for each in plans:
+        alive = _present(tx, each.account_id, each.letters) if each.letters else set()
+        for letter in each.letters:
+            text = by_letter.get(letter)
+            if text is None or letter not in alive:
+                continue
+            owner = SHARED if text.shared else each.account_id
+            doc = first_doc + len(new)
+            if tx.run(
+                "INSERT INTO text_doc (account_id, letter_id, doc) VALUES (?, ?, ?)"
+                " ON CONFLICT (account_id, letter_id) DO NOTHING",
+                owner,
+                letter,
+                doc,
+            ):
+                new.append(indexed_text(owner, text, doc))
+    if new:
+        tx.index_add(new)
+    for each in plans:
+        if each.gone:
+            _forget(tx, each.account_id, _left(tx, each.account_id, list(each.gone)))
+    # Last, and in ascending order: on PostgreSQL the rows stay locked from here to the commit only.
+    for each in sorted(plans, key=attrgetter("account_id")):
+        if not tx.run(
+            "UPDATE store SET indexed = ? WHERE account_id = ? AND indexed = ?", each.upto, each.account_id, each.since
+        ):
+            raise OvertakenError
+
+
+def _forget(tx: Tx, owner: int, letters: list[int]) -> None:
+    if not letters:
+        return
+    docs = tx.all("SELECT doc FROM text_doc WHERE account_id = ? AND letter_id IN (?*)", owner, letters)
+    if docs:
+        tx.index_remove([r[0] for r in docs])
+        tx.run("DELETE FROM text_doc WHERE account_id = ? AND letter_id IN (?*)", owner, letters)
+
+
+def forget_letters(tx: Tx, letters: Sequence[int]) -> None:
+    """Takes letters for many out of the index; for the sweeper, when no account has them any more."""
+    _forget(tx, SHARED, list(letters))
+
+
+def rebuild(tx: Tx, account_id: int, limit: int = CHANGES) -> bool:
+    """Throws the index of one account away in portions of `limit`; True: more is left, call again. The indexer then
+    makes it anew from the messages themselves, whatever the change log still holds; meanwhile searches read the
+    letters."""
+    letters = [r[0] for r in tx.all("SELECT letter_id FROM text_doc WHERE account_id = ? LIMIT ?", account_id, limit)]
+    _forget(tx, account_id, letters)
+    tx.run("UPDATE store SET indexed = -1 WHERE account_id = ?", account_id)
+    return len(letters) == limit
+
+
+class Indexer:
+    """The background task that keeps the index near the change log. Several processes may run one each.
+
+    It works in small portions and rests as long as each took, longer when the event loop is late: deliveries first.
+    """
+
+    GATHER = 2.0  # seconds between a hint and the work: letters that come together are written together
+    POLL = 30.0  # seconds between looks for what hints have missed
+    LETTERS = 32  # in one portion: keeps the writer for some milliseconds
+    ACCOUNTS = 200  # in one portion
+    LATE = 0.02  # seconds; an event loop later than this has better to do
+
+    def __init__(self, db: Database, blobs: BlobKeeper, clock: Clock, wake: Wake | None = None) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._clock = clock
+        self._hinted: set[int] = set()
+        self._woken = asyncio.Event()
+        self._next_doc = self._end_doc = 0
+
+    def hint(self, accounts: Iterable[int]) -> None:
+        """These accounts have changed. On the event loop's thread; costs nothing."""
+        self._hinted.update(accounts)
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        due = 0.0
+        while True:
+            now = time.monotonic()
+            try:
+                if now >= due:
+                    await self.sweep()
+                    due = time.monotonic() + self.POLL
+                while self._hinted:
+                    batch = sorted(self._hinted)[: self.ACCOUNTS]
+                    self._hinted.difference_update(batch)
+                    await self._index(batch, cursors=False)
+            except NotNow as trouble:
+                log.warning("the text index waits: %s", trouble.code)
+                await asyncio.sleep(self.POLL)
+            except Exception:
+                # A letter that cannot be indexed must not end the indexing of all others; the next round tries again.
+                log.exception("the text index stumbled")
+                await asyncio.sleep(self.POLL)
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                    await self._woken.wait()
+                await asyncio.sleep(self.GATHER)
+            except TimeoutError:
+                pass
+
+    async def sweep(self) -> None:
+        """Brings every account's index up to its change log."""
+        after = 0
+        while accounts := await self._db.read(pending, self.ACCOUNTS, after):
+            await self._index(accounts, cursors=True)
+            after = accounts[-1]
+
+    async def _index(self, accounts: Sequence[int], cursors: bool) -> None:
+        """`cursors`: write a cursor's move even when nothing else is to be written."""
+        todo = list(accounts)
+        while todo:
+            began = time.monotonic()
+            plans, texts, todo = await self._portion(todo)
+            unfinished = set(todo)
+            work = [p for p in plans if cursors or p.gone or p.letters or p.account_id in unfinished]
+            if work:
+                first = await self._docs(sum(len(p.letters) for p in work))
+                try:
+                    await self._db.write(commit_index, work, list(texts.values()), first)
+                except OvertakenError:
+                    todo = sorted(unfinished.union(p.account_id for p in work))
+                else:
+                    # Only letters without a row of their own (damage) bring a plan no further: they wait for a repair.
+                    stuck = {p.account_id for p in work if p.upto == p.since and texts.keys().isdisjoint(p.letters)}
+                    todo = [account for account in todo if account not in stuck]
+            await self._rest(time.monotonic() - began)
+
+    async def _portion(self, accounts: list[int]) -> tuple[list[Plan], dict[int, Text], list[int]]:
+        """Plans for the first accounts, their new letters' words, and the accounts that remain to be done."""
+        plans, found, left = await self._db.read(_gather, accounts, self.LETTERS)
+        texts = await asyncio.to_thread(lambda: {s.letter_id: prepare(self._blobs.read, s) for s in found})
+        return plans, texts, left
+
+    async def _docs(self, count: int) -> int:
+        if self._next_doc + count > self._end_doc:
+            size = max(count, _DOC_BLOCK)
+            self._next_doc = await self._db.write(claim_docs, size)
+            self._end_doc = self._next_doc + size
+        first = self._next_doc
+        self._next_doc += count
+        return first
+
+    async def _rest(self, worked: float) -> None:
+        """At least half of the time is left to others; all of it while the event loop does not keep up."""
+        rest = min(max(worked, 0.001), 1.0)
+        for _ in range(50):
+            began = time.monotonic()
+            await asyncio.sleep(rest)
+            if time.monotonic() - began - rest < self.LATE:
+                return
+            rest = min(rest * 2, 0.2)
+
+
+def _gather(tx: Tx, accounts: list[int], limit: int) -> tuple[list[Plan], list[Source], list[int]]:
+    plans: list[Plan] = []
+    letters: dict[int, None] = {}
+    for i, account in enumerate(accounts):
+        if len(letters) >= limit:
+            return plans, sources(tx, letters), accounts[i:]
+        made = plan(tx, account, limit)
+        if made is None:
+            continue
+        plans.append(made)
+        letters.update(dict.fromkeys(made.letters))
+    # An account that is not done yet comes again after the others.
+    modseqs: dict[int, int] = dict(
+        tx.all("SELECT account_id, modseq FROM store WHERE account_id IN (?*)", [p.account_id for p in plans])
+    )
+    return plans, sources(tx, letters), [p.account_id for p in plans if p.upto < modseqs[p.account_id]]

@@ -1,0 +1,495 @@
+"""SEARCH (rfc3501 6.4.4, rfc9051 6.4.4, ESEARCH RFC 4731, SEARCHRES RFC 5182, MODSEQ RFC 7162 3.1.5).
+
+keys → plan → candidates narrowed portion by portion → one answer. What message rows can tell is asked of the engine as
+one condition; BODY and TEXT are asked of the text index before the mailbox is looked at; the bytes of letters are read
+last and only of messages that are still candidates. Each read is short, so that no other session waits. Must never tell
+EXPUNGE.
+"""
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from congvu.base.observe import log
+from congvu.base.vietnamese import fold
+from congvu.codec import mime, uidset
+from congvu.codec.headers import wanted_fields
+from congvu.codec.imap import FLAG_BITS, MONTHS, Search, SearchKey
+from congvu.db.blobs import BlobKeeper
+from congvu.db.engine import Tx
+from congvu.mailstore import message, scan, words
+from congvu.mailstore import search as index
+from congvu.mailstore.scan import Column, Condition
+from congvu.servers.imap.session import Done, Session
+from congvu.servers.imap.view import Selected, meet
+
+PORTION = 5_000  # messages looked at by one read
+PORTION_BYTES = 200  # the same where their letters' headers must be read
+WAITING = 32  # letters not yet indexed that are read at once
+NUMBERS = 20_000  # of an answer, written at once
+DAY = 86_400
+
+
+# ---- the plan: one kind of node for each way to find out
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What message rows can tell."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Uids:
+    """Messages that are known by their UIDs beforehand."""
+
+    uids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A question to the text index; becomes `Uids` before the mailbox is looked at."""
+
+    question: words.Question
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What stands with a letter: `holds` picks the UIDs from pairs of UID and value."""
+
+    column: Column
+    holds: Callable[[list[tuple[int, object]]], list[int]] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header field of which nothing is kept: the letter's bytes are read. `hint` must occur in the ENVELOPE."""
+
+    name: bytes
+    needle: str
+    hint: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every one of `nodes`; none of them means every message."""
+
+    nodes: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """At least one of `nodes`."""
+
+    nodes: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Not `node`."""
+
+    node: "Node"
+
+
+Node = Rows | Uids | Words | Values | Header | All | Any | Not
+_EVERYTHING = All(())
+_NOTHING = Any(())
+_COSTS = {Uids: 0, Rows: 1, Words: 2, Values: 3, Header: 4}
+
+
+def _cost(node: Node) -> int:
+    match node:
+        case All(nodes) | Any(nodes):
+            return max(map(_cost, nodes), default=0)
+        case Not(inner):
+            return _cost(inner)
+    return _COSTS[type(node)]
+
+
+def compiled(key: SearchKey, view: Selected, recent_from: int, now: int) -> Node:
+    """The plan of a search program. Raises `Refused("bad-sequence")`."""
+    match key.name:
+        case "ALL":
+            return _EVERYTHING
+        case "AND":
+            return _all([compiled(k, view, recent_from, now) for k in key.keys])
+        case "OR":
+            return _any([compiled(k, view, recent_from, now) for k in key.keys])
+        case "NOT":
+            return _not(compiled(key.keys[0], view, recent_from, now))
+        case "UID" | "SEQ" if key.set is not None:
+            uids = view.resolve(key.set, key.name == "UID")
+            return _EVERYTHING if len(uids) == len(view.uids) else Uids(frozenset(uids))
+        case "RECENT":
+            return Rows(scan.uid_from(recent_from))
+        case "OLD":
+            return _not(Rows(scan.uid_from(recent_from)))
+        case "NEW":
+            return _all([Rows(scan.uid_from(recent_from)), _not(Rows(scan.has_flag(message.SEEN)))])
+        case "KEYWORD" | "UNKEYWORD":
+            bit = FLAG_BITS.get(key.field.upper(), 0)
+            found = Rows(scan.has_flag(bit) if bit else scan.has_keyword(key.field))
+            return found if key.name == "KEYWORD" else _not(found)
+        case "HEADER":
+            return _header(key.field, key.text)
+        case name if name in _ROWS:
+            return _ROWS[name](key, now)
+    bit = FLAG_BITS.get(f"\\{key.name.removeprefix('UN')}", 0)
+    found = Rows(scan.has_flag(bit))
+    return _not(found) if key.name.startswith("UN") else found
+
+
+def _all(nodes: Sequence[Node]) -> Node:
+    """One condition for all that rows can tell, the rest by cost."""
+    flat = [part for node in nodes for part in (node.nodes if isinstance(node, All) else (node,))]
+    if _NOTHING in flat:
+        return _NOTHING
+    rows = [node.condition for node in flat if isinstance(node, Rows)]
+    rest: list[Node] = [node for node in flat if not isinstance(node, Rows)]
+    if rows:
+        rest.append(Rows(scan.all_of(rows)))
+    return rest[0] if len(rest) == 1 else All(tuple(sorted(rest, key=_cost)))
+
+
+def _any(nodes: Sequence[Node]) -> Node:
+    if _EVERYTHING in nodes:
+        return _EVERYTHING
+    flat = [part for node in nodes for part in (node.nodes if isinstance(node, Any) else (node,))]
+    rows = [node.condition for node in flat if isinstance(node, Rows)]
+    rest: list[Node] = [node for node in flat if not isinstance(node, Rows)]
+    if rows:
+        rest.append(Rows(scan.any_of(rows)))
+    return rest[0] if len(rest) == 1 else Any(tuple(sorted(rest, key=_cost)))
+
+
+def _not(node: Node) -> Node:
+    match node:
+        case Rows(condition):
+            return Rows(scan.none_of(condition))
+        case Not(inner):
+            return inner
+        case All(()):
+            return _NOTHING
+        case Any(()):
+            return _EVERYTHING
+    return Not(node)
+
+
+# ---- keys, one row each
+
+
+def _containing(column: Column, needle: str, line: Callable[[str], str] | None = None) -> Node:
+    """A letter's column that holds a text, whatever its case and marks. The empty text occurs in every value."""
+    folded = fold(needle)
+
+    def holds(pairs: list[tuple[int, object]]) -> list[int]:
+        texts = [(uid, str(value) if line is None else line(str(value))) for uid, value in pairs]
+        return scan.containing(texts, folded)
+
+    return Values(column, holds)
+
+
+def _line(name: str) -> Callable[[str], str]:
+    """`recipients` keeps To and Cc as a line each: the one that begins with `name`."""
+
+    def pick(value: str) -> str:
+        return next((text[len(name) :] for text in value.split("\n") if text.startswith(name)), "")
+
+    return pick
+
+
+_DATE = re.compile(rb"\b(\d{1,2})[ -]([A-Za-z]{3})[a-z]*[ -](\d{4})\b")
+_MONTH = {name.encode().lower(): number for number, name in enumerate(MONTHS, 1)}
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+def sent_day(envelope: bytes) -> int | None:
+    """The day of the Date: header as it is written there, whatever its time and zone (rfc9051 6.4.4 SENTON)."""
+    found = _DATE.search(bytes(envelope))
+    month = _MONTH.get(found[2].lower()) if found else None
+    if found is None or month is None:
+        return None
+    try:
+        return date(int(found[3]), month, int(found[1])).toordinal() - _EPOCH
+    except ValueError:
+        return None
+
+
+def _sent(holds: Callable[[int], bool]) -> Node:
+    def pick(pairs: list[tuple[int, object]]) -> list[int]:
+        days = ((uid, sent_day(value)) for uid, value in pairs if isinstance(value, bytes))
+        return [uid for uid, day in days if day is not None and holds(day)]
+
+    return Values(Column.DATE, pick)
+
+
+def _words(text: str, where: words.Field) -> Node:
+    question = words.phrase(text, where)
+    if question.phrases:
+        return Words(question)
+    # Every letter holds the empty text. Signs alone are in no index and are not searched for (rfc9051 6.4.4 allows
+    # matching by words).
+    return _NOTHING if text.strip() else _EVERYTHING
+
+
+_ROWS: dict[str, Callable[[SearchKey, int], Node]] = {
+    "LARGER": lambda key, _: Rows(scan.larger(key.number)),
+    "SMALLER": lambda key, _: Rows(scan.smaller(key.number)),
+    "MODSEQ": lambda key, _: Rows(scan.modseq_from(key.number)),
+    # INTERNALDATE is shown in UTC, so its days are days of UTC.
+    "SINCE": lambda key, _: Rows(scan.received_since(key.day * DAY)),
+    "BEFORE": lambda key, _: _not(Rows(scan.received_since(key.day * DAY))),
+    "ON": lambda key, _: _all(
+        [Rows(scan.received_since(key.day * DAY)), _not(Rows(scan.received_since((key.day + 1) * DAY)))]
+    ),
+    "YOUNGER": lambda key, now: Rows(scan.received_since(now - key.number)),
+    "OLDER": lambda key, now: _not(Rows(scan.received_since(now - key.number))),
+    "SENTSINCE": lambda key, _: _sent(lambda day: day >= key.day),
+    "SENTBEFORE": lambda key, _: _sent(lambda day: day < key.day),
+    "SENTON": lambda key, _: _sent(lambda day: day == key.day),
+    "SUBJECT": lambda key, _: _containing(Column.SUBJECT, key.text),
+    "FROM": lambda key, _: _containing(Column.SENDER, key.text),
+    "TO": lambda key, _: _containing(Column.RECIPIENTS, key.text, _line("To: ")),
+    "CC": lambda key, _: _containing(Column.RECIPIENTS, key.text, _line("Cc: ")),
+    "BCC": lambda key, _: Header(b"bcc", fold(key.text)),
+    "BODY": lambda key, _: _words(key.text, words.Field.BODY),
+    "TEXT": lambda key, _: _words(key.text, words.Field.ANY),
+}
+
+_IN_ENVELOPE = frozenset({b"message-id", b"in-reply-to"})
+
+
+def _header(name: str, text: str) -> Node:
+    if text and name.upper() in {"SUBJECT", "FROM", "TO", "CC"}:
+        return _ROWS[name.upper()](SearchKey(name.upper(), text=text), 0)
+    low = name.strip().lower().encode("ascii", "replace")
+    # Where the ENVELOPE shows the field as it stands, only those letters are read in whose ENVELOPE the text occurs.
+    plain = low in _IN_ENVELOPE and text.isascii() and '"' not in text and "\\" not in text
+    return Header(low, fold(text), text.lower().encode() if plain else b"")
+
+
+# ---- finding out
+
+
+def _narrow(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Node, left: set[int]) -> set[int]:
+    """Those of `left` that satisfy a node."""
+    if not left:
+        return left
+    match node:
+        case Uids(uids):
+            return left & uids
+        case All(nodes):
+            for each in nodes:
+                left = _narrow(tx, blobs, view, each, left)
+            return left
+        case Any(nodes):
+            found: set[int] = set()
+            for each in nodes:
+                found |= _narrow(tx, blobs, view, each, left - found)
+            return found
+        case Not(inner):
+            return left - _narrow(tx, blobs, view, inner, left)
+        case Rows(condition):
+            return left.intersection(scan.select(tx, *view, min(left), max(left), condition))
+        case Values(column, holds):
+            pairs = scan.column(tx, *view, left, column)
+            return left.intersection(holds(pairs))  # the store may have answered for more than was asked
+        case Header():
+            return _read_headers(tx, blobs, view, node, left)
+        case Words():
+            raise TypeError("words are looked up beforehand")
+
+
+def _read_headers(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Header, left: set[int]) -> set[int]:
+    if node.hint:
+        seen = scan.column(tx, *view, left, Column.ENVELOPE)
+        left = left.intersection(uid for uid, envelope in seen if node.hint in bytes(envelope).lower())
+        if not left:
+            return left
+    letters = {uid: letter for uid, letter in scan.column(tx, *view, left, Column.LETTER) if uid in left}
+    bodies = message.bodies(tx, set(letters.values()))
+    names = frozenset([node.name])
+    known: dict[int, bool] = {}
+    for letter, body in bodies.items():
+        try:
+            root = mime.unpack_parts(body.parts)
+            block = body.prefix + blobs.read(body.blob, 0, root.body)
+        except (LookupError, ValueError) as error:
+            log.error("account %d: letter %d cannot be searched: %s", view[0], letter, error)
+            continue
+        values = wanted_fields(block, names).get(node.name, ())
+        known[letter] = any(node.needle in fold(mime.decode_header(value)) for value in values)
+    return {uid for uid, letter in letters.items() if known.get(letter)}
+
+
+def _ask(tx: Tx, view: tuple[int, int], questions: Sequence[words.Question]) -> tuple[list[set[int]], list[int]]:
+    """For each question the letters the index knows of, and the letters it has not read yet, on one snapshot."""
+    answers = [index.find(tx, view[0], question) for question in questions]
+    return [found.letters for found in answers], answers[0].pending
+
+
+def _questions(node: Node) -> Iterable[words.Question]:
+    match node:
+        case Words(question):
+            yield question
+        case All(nodes) | Any(nodes):
+            for each in nodes:
+                yield from _questions(each)
+        case Not(inner):
+            yield from _questions(inner)
+
+
+def _answered(node: Node, known: dict[words.Question, frozenset[int]]) -> Node:
+    match node:
+        case Words(question):
+            return Uids(known[question])
+        case All(nodes):
+            return _all([_answered(each, known) for each in nodes])
+        case Any(nodes):
+            return _any([_answered(each, known) for each in nodes])
+        case Not(inner):
+            return _not(_answered(inner, known))
+    return node
+
+
+async def _look_up(session: Session, node: Node) -> Node:
+    """Asks the text index, reads the letters it has not read yet, and puts UIDs in the place of words."""
+    questions = list(dict.fromkeys(_questions(node)))
+    if not questions:
+        return node
+    services, view = session.services, session.view()
+    where = view.account_id, view.mailbox_id
+    letters, waiting = await services.db.read(_ask, where, questions)
+    for at in range(0, len(waiting), WAITING):
+        found = await services.db.read(_match, services.blobs, waiting[at : at + WAITING], questions)
+        letters = [known | more for known, more in zip(letters, found, strict=True)]
+    uids = [frozenset(await services.db.read(scan.uids_of, *where, found)) for found in letters]
+    return _answered(node, dict(zip(questions, uids, strict=True)))
+
+
+def _match(tx: Tx, blobs: BlobKeeper, letters: list[int], questions: Sequence[words.Question]) -> list[set[int]]:
+    return index.matching(blobs.read, words.sources(tx, letters), questions)
+
+
+async def _find(session: Session, node: Node) -> "array[int]":
+    """The UIDs of the view that satisfy the plan, ascending."""
+    services, view = session.services, session.view()
+    where = view.account_id, view.mailbox_id
+    candidates = view.uids
+    for each in node.nodes if isinstance(node, All) else (node,):
+        if isinstance(each, Uids):
+            candidates = meet(candidates, sorted(each.uids))
+    cost = _cost(node)
+    if cost == 0:
+        return array("I", sorted(_narrow_known(node, set(candidates))))
+    size = PORTION_BYTES if cost == _COSTS[Header] else PORTION
+    found = array("I")
+    for at in range(0, len(candidates), size):
+        portion = set(candidates[at : at + size])
+        found.extend(sorted(await services.db.read(_narrow, services.blobs, where, node, portion)))
+    return found
+
+
+def _narrow_known(node: Node, left: set[int]) -> set[int]:
+    """`_narrow` of a plan that needs no store."""
+    match node:
+        case Uids(uids):
+            return left & uids
+        case All(nodes):
+            for each in nodes:
+                left = _narrow_known(each, left)
+            return left
+        case Any(nodes):
+            return set().union(*(_narrow_known(each, left) for each in nodes))
+        case Not(inner):
+            return left - _narrow_known(inner, left)
+    raise TypeError("this needs the store")
+
+
+# ---- the command
+
+
+async def run(session: Session, command: Search, by_uid: bool) -> Done:
+    """Answers a SEARCH or UID SEARCH of the selected mailbox."""
+    view = session.view()
+    saves = command.returns is not None and "SAVE" in command.returns
+    try:
+        modseq = _asks_modseq(command.key)
+        if modseq:
+            session.enable("CONDSTORE")  # rfc7162 3.1
+        recent_from = 1 << 32 if session.rev2 else view.recent_from
+        plan = compiled(command.key, view, recent_from, int(session.services.clock.now()))
+        found = await _find(session, await _look_up(session, plan))
+    except BaseException:
+        if saves:
+            view.saved = array("I")  # rfc5182 2.1: a search that fails leaves nothing saved
+        raise
+    returns = command.returns
+    if returns is None and session.rev2:
+        returns = ("ALL",)
+    chosen = found if returns is None else _returned(found, returns)
+    if saves:
+        view.saved = chosen
+    highest = 0
+    if modseq and chosen:
+        highest = await session.services.db.read(scan.highest_modseq, view.account_id, view.mailbox_id, chosen)
+    numbers: Sequence[int] = found if by_uid else _numbers(view, found)
+    if returns is None:
+        await _tell_old(session, numbers, highest)
+    elif returns != ("SAVE",):
+        await _tell(session, numbers, returns, by_uid, highest)
+    return Done()
+
+
+def _asks_modseq(key: SearchKey) -> bool:
+    return key.name == "MODSEQ" or any(map(_asks_modseq, key.keys))
+
+
+def _returned(found: "array[int]", returns: Sequence[str]) -> "array[int]":
+    """The messages that the options speak of (rfc5182 2.1, rfc7162 3.1.10): with MIN or MAX alone only those."""
+    if not found or not {"MIN", "MAX"}.intersection(returns) or {"ALL", "COUNT"}.intersection(returns):
+        return found
+    ends = ([found[0]] if "MIN" in returns else []) + ([found[-1]] if "MAX" in returns else [])
+    return array("I", sorted(set(ends)))
+
+
+def _numbers(view: Selected, found: "array[int]") -> "array[int]":
+    numbers = array("I")
+    at = 0
+    for uid in found:
+        at = bisect_left(view.uids, uid, at)
+        numbers.append(at + 1)
+    return numbers
+
+
+async def _tell_old(session: Session, numbers: Sequence[int], highest: int) -> None:
+    """`* SEARCH 2 84 882`, rfc3501 7.2.5."""
+    session.send(b"* SEARCH")
+    for at in range(0, len(numbers), NUMBERS):
+        session.send(b" ", " ".join(map(str, numbers[at : at + NUMBERS])).encode())
+        await session.stream.drain()
+    session.send(b" (MODSEQ %d)\r\n" % highest if highest else b"\r\n")
+
+
+async def _tell(session: Session, numbers: Sequence[int], returns: Sequence[str], by_uid: bool, highest: int) -> None:
+    """`* ESEARCH (TAG "a1") UID MIN 2 COUNT 3`, rfc9051 7.3.4. MIN, MAX and ALL are left out when nothing was found."""
+    words = [f'* ESEARCH (TAG "{session.tag}")']
+    if by_uid:
+        words.append("UID")
+    if numbers:
+        if "MIN" in returns:
+            words.append(f"MIN {numbers[0]}")
+        if "MAX" in returns:
+            words.append(f"MAX {numbers[-1]}")
+        if "ALL" in returns:
+            words.append(f"ALL {uidset.encode(numbers)}")
+    if "COUNT" in returns:
+        words.append(f"COUNT {len(numbers)}")
+    if highest:
+        words.append(f"MODSEQ {highest}")
+    session.send(" ".join(words).encode() + b"\r\n")
+    await session.stream.drain()
