@@ -152,7 +152,7 @@ def _init(
     rules = profiles.load(profile)
     wished = Config(
         domains=tuple(domains),
-        hostname=hostname or f"mail.{domains[0]}",
+        hostname=hostname or f"mail.{domains[0].lower()}",
         profile=profile,
         insecure_loopback=insecure_loopback,
         database=configuration.DatabaseSettings(db),
@@ -253,7 +253,7 @@ def sample(data: Data) -> None:
 def _sample(config: Config, data: Path) -> "list[Login]":
     """The logins of a sample just made; none when it is there already."""
     from congvu.actions import sample as an_giang
-    from congvu.db import open_blobs
+    from congvu.db import known_in, open_blobs
     from congvu.directory import profile as profiles
 
     clock = SystemClock()
@@ -263,7 +263,7 @@ def _sample(config: Config, data: Path) -> "list[Login]":
         if database.read_now(an_giang.is_there, config.domains[0]):
             return []
         logins = an_giang.fill(database, config.domains[0], rules, ids, clock.now())
-        keeper = open_blobs(config.blobs.url, data=data, worker="sample")
+        keeper = open_blobs(config.blobs.url, data=data, worker="sample", known=known_in(database))
         try:
             asyncio.run(an_giang.write_letters(logins, database, keeper, clock, ids))
         finally:
@@ -469,7 +469,7 @@ def check(data: Data) -> None:
     from itertools import chain, islice
 
     from congvu.actions import accounts
-    from congvu.db import open_blobs
+    from congvu.db import audit, open_blobs
     from congvu.db.blobs import Blob
     from congvu.db.engine import Tx
     from congvu.mailstore import check as mailstore
@@ -482,7 +482,8 @@ def check(data: Data) -> None:
             pass
 
     def find(tx: Tx) -> list[str]:
-        return list(islice(chain(accounts.check(tx), mailstore.check(tx, verify)), _MOST_FINDINGS))
+        found = chain(accounts.check(tx), mailstore.check(tx, verify), audit.verify_chain(tx))
+        return list(islice(found, _MOST_FINDINGS))
 
     try:
         with _database(config, data) as database:

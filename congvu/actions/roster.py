@@ -18,7 +18,7 @@ from congvu.base.clock import Identifiers
 from congvu.base.config import Config
 from congvu.base.failure import Refused
 from congvu.base.observe import Secret
-from congvu.db.engine import Database, Tx
+from congvu.db.engine import Database, Duplicate, Tx
 from congvu.directory import addresses, credentials
 from congvu.directory.credentials import Stored
 from congvu.directory.profile import Profile
@@ -160,7 +160,10 @@ def import_accounts(
             progress(made + start + len(some), total)
         return len(free), late
 
-    added, late = db.write_now(keep)
+    try:
+        added, late = db.write_now(keep)
+    except Duplicate:  # somebody else took an address meanwhile; asked again, it will be seen
+        added, late = db.write_now(keep)
     return Outcome(added, _by_line(bad + late))
 
 

@@ -157,12 +157,6 @@ class Limits:
     imap_preauth_bytes: int = _key(
         "Longest IMAP command before sign-in: a long password and a SASL message fit.", 8192, low=1024, high=2**20
     )
-    spool_memory_bytes: int = _key(
-        "A letter on arrival is kept in memory up to here, beyond it in a temporary file.",
-        256 * 2**10,
-        low=4096,
-        high=2**30,
-    )
     sign_in_failures: int = _key(
         "*(rate)* Wrong passwords for one account from one IP before answers are put off; each more doubles the wait.",
         5,
