@@ -143,7 +143,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
     )
     mail = Mail(db, blobs, clock, Identifiers(clock))  # type: ignore[arg-type]  # a stand-in
     yield Program(config, clock, db, blobs, wake, FakeDoors(), mail)
-    assert db.read_now(check.check) == []
+    assert db.read_now(lambda tx: list(check.check(tx))) == []
     db.close()
 
 

@@ -28,7 +28,7 @@ _NO_UIDS = array("I")
 @dataclass(frozen=True, slots=True)
 class _Opened:
     box: Mailbox
-    uids: array[int]
+    uids: "array[int]"
     modseq: int
     unseen: int | None  # the first unseen UID
 

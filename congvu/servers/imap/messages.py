@@ -22,7 +22,7 @@ AT_ONCE = 5_000  # messages in one transaction: some tens of milliseconds of the
 _OPS = {StoreOp.SET: Op.SET, StoreOp.ADD: Op.ADD, StoreOp.REMOVE: Op.REMOVE}
 
 
-def _chunks(uids: array[int]) -> Iterator[array[int]]:
+def _chunks(uids: "array[int]") -> Iterator["array[int]"]:
     for start in range(0, len(uids), AT_ONCE):
         yield uids[start : start + AT_ONCE]
 
@@ -45,7 +45,9 @@ class _Stored:
     modseq: int
 
 
-def _store_some(tx: Tx, view: tuple[int, int], uids: array[int], command: Store, now: float, tell_all: bool) -> _Stored:
+def _store_some(
+    tx: Tx, view: tuple[int, int], uids: "array[int]", command: Store, now: float, tell_all: bool
+) -> _Stored:
     account_id, mailbox_id = view
     stored = message.store(
         tx,
@@ -128,7 +130,7 @@ async def uid_move(session: Session, command: Copy) -> Done:
 
 
 def _copy_some(
-    tx: Tx, view: tuple[int, int], uids: array[int], target: str, moving: bool, now: float
+    tx: Tx, view: tuple[int, int], uids: "array[int]", target: str, moving: bool, now: float
 ) -> tuple[int, message.Copied]:
     account_id, mailbox_id = view
     box = mailbox.find(tx, account_id, target)
@@ -177,7 +179,7 @@ async def uid_expunge(session: Session, command: Uids) -> Done:
     return await _expunge(session, view, view.resolve(command.set, by_uid=True))
 
 
-async def _expunge(session: Session, view: Selected, uids: array[int]) -> Done:
+async def _expunge(session: Session, view: Selected, uids: "array[int]") -> Done:
     for chunk in _chunks(uids):
         gone = await session.services.db.write(
             message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now()

@@ -13,21 +13,21 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-from congvu.actions.accounts import Doors
-from congvu.actions.mail import Mail
 from congvu.base.clock import Clock
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
+from congvu.base.observe import Secret
 from congvu.base.texts import say
 from congvu.codec.imap import Append, astring
 from congvu.codec.imap_names import encode_utf7
 from congvu.codec.imap_parse import BadCharset, append_head
 from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, Words, literal_at_end
 from congvu.codec.lines import LineTooLong
-from congvu.db.blobs import BlobKeeper
+from congvu.codec.sasl import ScramKeys
+from congvu.db.blobs import BlobKeeper, Spool
 from congvu.db.engine import Database
-from congvu.db.wake import Wake
 from congvu.mailstore import mailbox
+from congvu.mailstore.message import Placed
 from congvu.servers.imap.view import Selected, read_news
 from congvu.servers.listen import Nudged, Stream, Tls, TooSlow
 
@@ -100,6 +100,44 @@ def row(
 ) -> Row:
     """A row whose parser and run function fit each other."""
     return Row(name, states, parse, run, tell, capabilities, letter)
+
+
+class SignedIn(Protocol):
+    """Who has proved to be whom."""
+
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def address(self) -> str: ...
+
+
+class Doors(Protocol):
+    """What is asked of `actions.accounts.Doors`."""
+
+    async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn: ...
+    async def scram_keys(self, login: str, ip: str) -> ScramKeys: ...
+    async def signed_in(self, login: str, ip: str) -> SignedIn: ...
+    def failed(self, login: str, ip: str) -> None: ...
+
+
+class Mail(Protocol):
+    """What is asked of `actions.mail.Mail`."""
+
+    async def append(
+        self,
+        account_id: int,
+        mailbox_name: str,
+        spool: Spool,
+        flags: int,
+        keywords: tuple[str, ...],
+        received: float | None,
+    ) -> Placed: ...
+
+
+class Wake(Protocol):
+    """What is asked of `db.wake.Wake`."""
+
+    def listen(self, account_id: int, callback: Callable[[], None]) -> Callable[[], None]: ...
 
 
 class Services(Protocol):

@@ -37,8 +37,8 @@ class News:
     """What the change log says since a view last looked."""
 
     modseq: int  # the log has been read up to here
-    appeared: array[int]
-    vanished: array[int]
+    appeared: "array[int]"
+    vanished: "array[int]"
     flags: tuple[message.Row, ...]  # messages whose flags changed, as they are now, ascending
     keywords: tuple[str, ...] | None  # of the mailbox; None: nothing happened in it
     deleted: bool = False  # the mailbox itself is gone
@@ -71,7 +71,7 @@ class Selected:
         account_id: int,
         mailbox_id: int,
         uid_validity: int,
-        uids: array[int],
+        uids: "array[int]",
         modseq: int,
         *,
         read_only: bool = False,
@@ -99,7 +99,7 @@ class Selected:
     def is_recent(self, uid: int) -> bool:
         return uid >= self.recent_from
 
-    def resolve(self, wanted: SequenceSet, by_uid: bool) -> array[int]:
+    def resolve(self, wanted: SequenceSet, by_uid: bool) -> "array[int]":
         """The UIDs of the view that a set names, ascending, each once.
 
         UIDs that do not exist are passed over (rfc9051 6.4.9); a sequence number beyond the view is `Refused`.
@@ -266,7 +266,7 @@ def rows_of(tx: Tx, account_id: int, mailbox_id: int, uids: Collection[int]) -> 
         yield from (row for row in message.rows(tx, account_id, mailbox_id, low, high) if row.uid in wanted)
 
 
-def meet(uids: array[int], others: Iterable[int]) -> array[int]:
+def meet(uids: "array[int]", others: Iterable[int]) -> "array[int]":
     """Those of the ascending `others` that are in the ascending `uids`."""
     found = array("I")
     at, total = 0, len(uids)
@@ -279,14 +279,14 @@ def meet(uids: array[int], others: Iterable[int]) -> array[int]:
     return found
 
 
-def join(uids: array[int], others: array[int]) -> array[int]:
+def join(uids: "array[int]", others: "array[int]") -> "array[int]":
     """Both, ascending, each once."""
     if not uids:
         return others
     return array("I", sorted({*uids, *others}))
 
 
-def without(uids: array[int], others: array[int]) -> array[int]:
+def without(uids: "array[int]", others: "array[int]") -> "array[int]":
     """`uids` without those in the ascending `others`; works in slices, so a few out of a million cost little."""
     left = array("I")
     at, total = 0, len(uids)
