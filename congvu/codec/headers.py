@@ -278,8 +278,9 @@ def _address(tokens: list[tuple[str, bytes]], name: bytes) -> Address:
 
 # --- parameters (rfc2045 5.1, rfc2231) ------------------------------------------------------------------------------
 
+_GAP = re.compile(rb"[;\s]*+")
 _PARAMETER = re.compile(
-    rb'[;\s]*+([^\s=;"()<>,]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*+))',
+    rb'([^\s=;"()<>,]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*+))',
     re.S,
 )
 _SECTION = re.compile(rb"([^*]+)\*(?:(\d{1,3})(\*)?)?\Z")
@@ -301,9 +302,11 @@ def parse_parameters(value: bytes, limit: int) -> tuple[bytes, list[Parameter]]:
     size = len(value)
     left = limit
     while 0 <= position < size and left > 0:
+        gap = _GAP.match(value, position)
+        position = gap.end() if gap else position
         match = _PARAMETER.match(value, position)
         if match is None:
-            position = value.find(b";", position + 1)
+            position = value.find(b";", position)
             continue
         left -= 1
         position = match.end()

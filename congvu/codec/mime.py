@@ -143,9 +143,9 @@ class _Scanner:
         self.max_header = max_header
         self.max_addresses = max_addresses
         self.max_parameters = max_parameters
-        # Each level of nesting reads its bytes again. Sixteen times the letter is more than any real one needs; a bomb
-        # of fifty full levels ends there.
-        self.effort = 16 * len(data) + 65_536
+        # Each level of nesting reads its bytes again. Small letters may use all their depth; a bomb of 30 MB, nested so
+        # that every level is nearly full, is closed after about twenty.
+        self.effort = 16 * len(data) + (64 << 20)
 
     def part(self, start: int, end: int, depth: int, *, digest: bool, letter: bool) -> tuple[Part, bytes, Fields]:
         """The part at `start:end`, its BODYSTRUCTURE and the fields of its header."""
