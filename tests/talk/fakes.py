@@ -49,7 +49,7 @@ class FakeBlobs:
 
 @dataclass
 class FakeInbound:
-    """Knows an@ binh@ cham@ đạt@ u…@xa.test; day@ is full, cu@ revoked. A letter "X-Fail: code" fails with that code."""
+    """Knows an@ binh@ cham@ đạt@ u…@xa.test; day@ is full, cu@ revoked. A letter "X-Fail: code" fails so."""
 
     letters: list[tuple[Arriving, bytes]] = field(default_factory=list)
     asked: list[list[str]] = field(default_factory=list)
