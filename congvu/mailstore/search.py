@@ -16,13 +16,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter, itemgetter
 
-from congvu.base.clock import Clock
 from congvu.base.failure import NotNow
 from congvu.base.observe import log
 from congvu.codec import uidset
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database, IndexedText, TextQuery, Tx
-from congvu.db.wake import Wake
 from congvu.mailstore.changes import Kind
 from congvu.mailstore.words import (
     SHARED,
@@ -397,80 +395,57 @@ def rebuild(tx: Tx, account_id: int, limit: int = CHANGES) -> bool:
 class Indexer:
     """The background task that keeps the index near the change log. Several processes may run one each.
 
-    It works in small portions and rests as long as each took, longer when the event loop is late: deliveries first.
+    It looks for work every few seconds, so that letters which come together are written together, and works in small
+    portions. It rests as long as each took, longer when the event loop is late: deliveries first.
     """
 
-    GATHER = 2.0  # seconds between a hint and the work: letters that come together are written together
-    POLL = 30.0  # seconds between looks for what hints have missed
+    POLL = 2.0  # seconds between looks; a look costs some milliseconds with 30,000 accounts
+    TROUBLE = 30.0  # seconds after something failed
     LETTERS = 32  # in one portion: keeps the writer for some milliseconds
     ACCOUNTS = 200  # in one portion
     LATE = 0.02  # seconds; an event loop later than this has better to do
 
-    def __init__(self, db: Database, blobs: BlobKeeper, clock: Clock, wake: Wake | None = None) -> None:
+    def __init__(self, db: Database, blobs: BlobKeeper) -> None:
         self._db = db
         self._blobs = blobs
-        self._clock = clock
-        self._hinted: set[int] = set()
-        self._woken = asyncio.Event()
         self._next_doc = self._end_doc = 0
-
-    def hint(self, accounts: Iterable[int]) -> None:
-        """These accounts have changed. On the event loop's thread; costs nothing."""
-        self._hinted.update(accounts)
-        self._woken.set()
 
     async def run(self) -> None:
         """Works until cancelled."""
-        due = 0.0
         while True:
-            now = time.monotonic()
+            pause = self.POLL
             try:
-                if now >= due:
-                    await self.sweep()
-                    due = time.monotonic() + self.POLL
-                while self._hinted:
-                    batch = sorted(self._hinted)[: self.ACCOUNTS]
-                    self._hinted.difference_update(batch)
-                    await self._index(batch, cursors=False)
+                await self.sweep()
             except NotNow as trouble:
                 log.warning("the text index waits: %s", trouble.code)
-                await asyncio.sleep(self.POLL)
+                pause = self.TROUBLE
             except Exception:
                 # A letter that cannot be indexed must not end the indexing of all others; the next round tries again.
                 log.exception("the text index stumbled")
-                await asyncio.sleep(self.POLL)
-            self._woken.clear()
-            try:
-                async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                    await self._woken.wait()
-                await asyncio.sleep(self.GATHER)
-            except TimeoutError:
-                pass
+                pause = self.TROUBLE
+            await asyncio.sleep(pause)
 
     async def sweep(self) -> None:
         """Brings every account's index up to its change log."""
         after = 0
         while accounts := await self._db.read(pending, self.ACCOUNTS, after):
-            await self._index(accounts, cursors=True)
+            await self._index(accounts)
             after = accounts[-1]
 
-    async def _index(self, accounts: Sequence[int], cursors: bool) -> None:
-        """`cursors`: write a cursor's move even when nothing else is to be written."""
-        todo = list(accounts)
+    async def _index(self, accounts: list[int]) -> None:
+        todo = accounts
         while todo:
             began = time.monotonic()
             plans, texts, todo = await self._portion(todo)
-            unfinished = set(todo)
-            work = [p for p in plans if cursors or p.gone or p.letters or p.account_id in unfinished]
-            if work:
-                first = await self._docs(sum(len(p.letters) for p in work))
+            if plans:
+                first = await self._docs(sum(len(p.letters) for p in plans))
                 try:
-                    await self._db.write(commit_index, work, list(texts.values()), first)
+                    await self._db.write(commit_index, plans, list(texts.values()), first)
                 except OvertakenError:
-                    todo = sorted(unfinished.union(p.account_id for p in work))
+                    todo = sorted({*todo, *(p.account_id for p in plans)})
                 else:
                     # Only letters without a row of their own (damage) bring a plan no further: they wait for a repair.
-                    stuck = {p.account_id for p in work if p.upto == p.since and texts.keys().isdisjoint(p.letters)}
+                    stuck = {p.account_id for p in plans if p.upto == p.since and texts.keys().isdisjoint(p.letters)}
                     todo = [account for account in todo if account not in stuck]
             await self._rest(time.monotonic() - began)
 
@@ -503,16 +478,17 @@ class Indexer:
 def _gather(tx: Tx, accounts: list[int], limit: int) -> tuple[list[Plan], list[Source], list[int]]:
     plans: list[Plan] = []
     letters: dict[int, None] = {}
+    left: list[int] = []
     for i, account in enumerate(accounts):
         if len(letters) >= limit:
-            return plans, sources(tx, letters), accounts[i:]
+            left = accounts[i:]
+            break
         made = plan(tx, account, limit)
-        if made is None:
-            continue
-        plans.append(made)
-        letters.update(dict.fromkeys(made.letters))
-    # An account that is not done yet comes again after the others.
+        if made is not None:
+            plans.append(made)
+            letters.update(dict.fromkeys(made.letters))
     modseqs: dict[int, int] = dict(
         tx.all("SELECT account_id, modseq FROM store WHERE account_id IN (?*)", [p.account_id for p in plans])
     )
-    return plans, sources(tx, letters), [p.account_id for p in plans if p.upto < modseqs[p.account_id]]
+    # An account that is not done yet comes again, after the others.
+    return plans, sources(tx, letters), left + [p.account_id for p in plans if p.upto < modseqs[p.account_id]]
