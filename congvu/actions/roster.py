@@ -60,10 +60,16 @@ class Outcome:
 
 def read(path: Path, config: Config) -> tuple[list[Row], list[BadRow]]:
     """All rows of a file, judged one by one. Raises `Refused` when the file as a whole is not a roster."""
+    with path.open("rb") as file:
+        return judge(file.read(MAX_FILE + 1), path.name, config)
+
+
+def judge(data: bytes, name: str, config: Config) -> tuple[list[Row], list[BadRow]]:
+    """The same from bytes; `name` is the file's, for messages."""
     good: list[Row] = []
     bad: list[BadRow] = []
     first: dict[str, int] = {}
-    for line, cells in _cells(path):
+    for line, cells in _cells(data, name):
         try:
             row = _judge(config, line, cells)
             if row.address in first:
@@ -92,39 +98,37 @@ def _judge(config: Config, line: int, cells: dict[str, str]) -> Row:
 _COLUMNS = ("address", "name", "password", "password_hash")
 
 
-def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _cells(data: bytes, name: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and cells of each row; columns by name, in any order, others ignored, empty rows left out."""
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
-        raise Refused("csv-too-long", file=path.name, most=MAX_ROWS)
+        raise Refused("csv-too-long", file=name, most=MAX_ROWS)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Refused("csv-unreadable", file=path.name, line=line, reason="UTF-8") from None
+        raise Refused("csv-unreadable", file=name, line=line, reason="UTF-8") from None
     head = text.partition("\n")[0]
     # Excel writes ";" where the comma is the decimal sign, as it is in Vietnam.
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=";" if ";" in head and "," not in head else ",", strict=True
     )
     try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        missing = [name for name in _COLUMNS[:2] if name not in names]
+        names = [word.strip().lower() for word in next(reader, [])]
+        missing = [word for word in _COLUMNS[:2] if word not in names]
         if not missing and "password" not in names and "password_hash" not in names:
             missing = ["password"]
         if missing:
-            raise Refused("csv-columns", file=path.name, missing=", ".join(missing))
+            raise Refused("csv-columns", file=name, missing=", ".join(missing))
         end = reader.line_num
         for count, cells in enumerate(reader, 1):
             line, end = end + 1, reader.line_num
             if count > MAX_ROWS:
-                raise Refused("csv-too-long", file=path.name, most=MAX_ROWS)
+                raise Refused("csv-too-long", file=name, most=MAX_ROWS)
             if any(cell.strip() for cell in cells):
                 found = dict(zip(names, cells, strict=False))
-                yield line, {name: found.get(name, "") for name in _COLUMNS}
+                yield line, {word: found.get(word, "") for word in _COLUMNS}
     except csv.Error as error:
-        raise Refused("csv-unreadable", file=path.name, line=reader.line_num, reason=error) from None
+        raise Refused("csv-unreadable", file=name, line=reader.line_num, reason=error) from None
 
 
 def import_accounts(

@@ -224,7 +224,7 @@ def parse(text: str, name: str = FILE) -> Config:
     """The same from text, with paths as written. `name` is how the file is called in messages."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own errors, numbers of 5,000 digits, brackets without end
         raise Refused("config-not-toml", place=name, reason=error) from None
     config = _read(Config, table, _Place(name, text, ""))
     if not config.domains:

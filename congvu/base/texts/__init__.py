@@ -40,7 +40,7 @@ def say(code: str, /, utf8: bool = True, **facts: object) -> str:
     if sentence is None:
         log.warning("no sentence for the code %s", printable(code, 60))
         return _ascii(printable(code, 60))
-    clean = {name: printable(str(fact), 300) for name, fact in facts.items()}
+    clean = {name: printable(str(fact), 300)[:300] for name, fact in facts.items()}
     if not utf8:
         return _ascii(_fill(sentence.en, clean))
     return f"{_fill(sentence.vi, clean)} / {_fill(sentence.en, clean)}"
