@@ -70,7 +70,9 @@ class WritingEnd(Protocol):
 
     def turn_ends(self) -> None: ...
 
-    def begin(self) -> None: ...
+    def begin(self, alone: bool) -> None:
+        """`alone`: one function only, which may wait long for another transaction; a batch rather gives up and is
+        split."""
 
     def commit(self) -> None: ...
 
@@ -250,7 +252,7 @@ class GroupWriter:
         end = self._end
         call = end.call
         monotonic = time.monotonic
-        end.begin()
+        end.begin(alone=False)
         until = monotonic() + BATCH_SECONDS
         for job in jobs:
             job.error = None
@@ -278,7 +280,7 @@ class GroupWriter:
         end = self._end
         for attempt in range(ATTEMPTS):
             try:
-                end.begin()
+                end.begin(alone=True)
                 job.result = end.call(job)
                 self._commit()
                 return

@@ -26,7 +26,7 @@ HEAD = struct.Struct("<4s32sIIB3x")
 CRC = struct.Struct("<I")
 HEADER = HEAD.size + CRC.size
 VECTORS = 1000  # below the kernel's IOV_MAX of 1024
-LEVEL = 3
+LEVEL = 1  # measured on letters: as small as level 3, in half the time
 
 
 def record(hash_: bytes, data: Buffer, compressor: zstandard.ZstdCompressor) -> tuple[bytes, Buffer]:

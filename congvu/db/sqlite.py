@@ -23,7 +23,7 @@ from congvu.base.observe import log
 from congvu.db.engine import Duplicate, IndexedText, Row, TextQuery
 from congvu.db.group import GroupWriter, Job, ReadPool, Verdict
 from congvu.db.migrations import steps
-from congvu.db.sqltext import split_lists
+from congvu.db.sqltext import schema_for, translate
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +47,7 @@ CREATE VIRTUAL TABLE text_exact USING fts5(exact, detail=none, {_FTS});
 
 @lru_cache(maxsize=4096)
 def _prepared(sql: str) -> tuple[str, tuple[int, ...]]:
-    return split_lists(sql, "(SELECT value FROM carray(?))", "?")
+    return translate(sql, "IN (SELECT value FROM carray(?))", "NOT IN (SELECT value FROM carray(?))", "?")
 
 
 def _with_lists(params: tuple[object, ...], lists: tuple[int, ...]) -> list[Any]:
@@ -226,7 +226,7 @@ class _WritingEnd:
     def turn_ends(self) -> None:
         self._turn.give()
 
-    def begin(self) -> None:
+    def begin(self, alone: bool) -> None:
         self.touched.clear()
         self._execute("BEGIN IMMEDIATE")
 
@@ -365,7 +365,7 @@ class SqliteDatabase:
             )
         )
         for part, version, text in steps(INDEX_SCHEMA):
-            self.write_now(_migrate_step, part, version, text.replace("/*clustered*/", " WITHOUT ROWID"))
+            self.write_now(_migrate_step, part, version, schema_for(text, " WITHOUT ROWID", {}))
 
     def close(self) -> None:
         self._readers.close()
