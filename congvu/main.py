@@ -15,7 +15,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +24,20 @@ import uvloop
 from congvu.actions.accounts import Doors
 from congvu.actions.mail import Mail
 from congvu.base.clock import Clock, Identifiers, SystemClock
-from congvu.base.config import Config
+from congvu.base.config import Config, Protocol
+from congvu.base.config import Listener as Doorway
+from congvu.base.config import Tls as Encryption
 from congvu.base.failure import Refused
 from congvu.base.observe import log, start_logging
-from congvu.db import open_blobs, open_database
+from congvu.db import known_in, open_blobs, open_database
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.db.wake import Wake
 from congvu.delivery.inbound import Inbound
 from congvu.mailstore.search import Indexer
-from congvu.servers.listen import Doorway, open_doorways
+from congvu.servers import smtp, smtp_replies
+from congvu.servers.imap import commands as imap
+from congvu.servers.listen import Listener, Stream, Tls, load_tls, serve_listener
 
 BACKGROUND = "background"
 _DRAIN_SECONDS = 10  # what a busy session gets to finish its command
@@ -71,7 +75,7 @@ def serve(config: Config, data: Path, *, ready: Callable[[], None] | None = None
 
 
 @contextlib.contextmanager
-def _alone(data: Path):  # type: ignore[no-untyped-def]  # contextmanager gives it its type
+def _alone(data: Path) -> Iterator[None]:
     with (data / "serve.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,8 +101,8 @@ class _Parent:
             os.set_blocking(end, False)
 
     def run(self, ready: Callable[[], None] | None) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(each, lambda *_: None)
         signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
         if not all([self._start(name, wait=True) for name in self._names]):  # noqa: C419  each is started
             self._stop()
@@ -182,28 +186,59 @@ async def _live(config: Config, data: Path, name: str, life: int, ready: int) ->
         loop.add_signal_handler(number, ending.set)
     loop.add_reader(life, ending.set)
     services = await build(config, data, name)
-    doorways: list[Doorway] = []
+    listeners: list[Listener] = []
     indexing: asyncio.Task[None] | None = None
     try:
         if name == BACKGROUND:
-            indexing = asyncio.create_task(Indexer(services.db, services.blobs, services.clock, services.wake).run())
+            indexing = asyncio.create_task(Indexer(services.db, services.blobs).run())
         else:
-            doorways = await open_doorways(services)
+            tls = load_tls(config.tls.certificate, config.tls.key)
+            for doorway in config.listeners:
+                listeners.append(await open_door(doorway, services, tls))
         os.write(ready, b"1")
         os.close(ready)
         await ending.wait()
     finally:
         loop.remove_reader(life)
-        for doorway in doorways:
-            doorway.stop_accepting()
-        await asyncio.gather(*(d.drain(_DRAIN_SECONDS) for d in doorways))
+        await asyncio.gather(*(listener.drain(_DRAIN_SECONDS) for listener in listeners))
         if indexing is not None:
             indexing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await indexing
         services.wake.close()
+        services.doors.close()
         services.blobs.close()
         services.db.close()
+
+
+async def open_door(doorway: Doorway, services: Services, tls: Tls) -> Listener:
+    """One listener of the configuration. Raises `OSError` when its port cannot be had."""
+    limits = services.config.limits
+    offered = tls if doorway.tls is Encryption.STARTTLS else None
+    manners = smtp_replies.manners(services.config.hostname)
+    match doorway.protocol:
+        case Protocol.IMAP:
+            manners = imap.MANNERS
+
+            async def session(stream: Stream) -> None:
+                await imap.run(stream, services, offered)
+
+        case Protocol.SMTP | Protocol.SUBMISSION | Protocol.LMTP:
+            name = "mx" if doorway.protocol is Protocol.SMTP else doorway.protocol.value
+            door = smtp.Door(name, offered, auth=doorway.protocol is Protocol.SUBMISSION)
+
+            async def session(stream: Stream) -> None:
+                await smtp.run(stream, services, door)
+
+    return await serve_listener(
+        session,
+        host=doorway.host,
+        port=doorway.port,
+        manners=manners,
+        tls=tls if doorway.tls is Encryption.IMPLICIT else None,
+        connections=limits.connections,
+        per_ip=limits.connections_per_ip,
+    )
 
 
 async def build(config: Config, data: Path, worker: str) -> Services:
@@ -213,7 +248,7 @@ async def build(config: Config, data: Path, worker: str) -> Services:
     wake = Wake(data / "run", worker)
     await wake.start()
     db = open_database(config.database.url, data=data, committed=wake.tell)
-    blobs = open_blobs(config.blobs.url, data=data, worker=worker)
+    blobs = open_blobs(config.blobs.url, data=data, worker=worker, known=known_in(db))
     doors = Doors(db, clock, config)
     return Services(
         config=config,
