@@ -47,6 +47,12 @@ def unfold(value: bytes) -> bytes:
     return value.translate(None, b"\r\n\0").strip(b" \t")
 
 
+def address_text(local: bytes | None, host: bytes) -> str:
+    """local@host for people."""
+    raw = b"%b@%b" % (local or b"", host)
+    return raw.decode("ascii") if raw.isascii() else decode_header(raw)
+
+
 def header_fields(block: bytes) -> list[tuple[bytes, bytes]]:
     """(name in lower case, the whole field as it stands with its folding and line end). A line that is no field has the
     name b""; the closing empty line is left out."""
@@ -110,7 +116,7 @@ def decode_header(raw: bytes) -> str:
     8-bit text read as UTF-8 or an old Vietnamese code, NFC, on one line."""
     raw = unfold(raw)
     if b"=?" not in raw:
-        return raw.decode("ascii") if raw.isascii() else nfc(legacy.decode(raw, ""))
+        return _one_line(raw.decode("ascii") if raw.isascii() else nfc(legacy.decode(raw, "")))
     out: list[str] = []
     run: list[bytes] = []  # decoded bytes of neighbouring words of one charset
     charset = b""
@@ -130,7 +136,11 @@ def decode_header(raw: bytes) -> str:
         out.append(legacy.decode(b"".join(run), charset.decode("ascii", "replace")))
     if end < len(raw):
         out.append(legacy.decode(raw[end:], ""))
-    return nfc("".join(out)).translate(_CONTROLS).strip()
+    return _one_line(nfc("".join(out)))
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else text.translate(_CONTROLS).strip()
 
 
 _CONTROLS = {**dict.fromkeys(range(0x20), " "), 0x7F: None, 0x2028: " ", 0x2029: " ", 0x0D: None, 0: None}
@@ -346,6 +356,8 @@ def _without_comment(value: bytes) -> bytes:
 
 def parameter_text(parameters: list[Parameter], name: bytes) -> str:
     """The decoded value of `name*` (rfc2231) or `name` (with RFC 2047 words, not allowed and common)."""
+    if not parameters:
+        return ""
     values = dict(parameters)
     extended = values.get(name + b"*")
     if extended is not None:
@@ -353,7 +365,7 @@ def parameter_text(parameters: list[Parameter], name: bytes) -> str:
         if len(pieces) == 3:
             return nfc(legacy.decode(unquote_to_bytes(pieces[2]), pieces[0].decode("ascii", "replace")))
         return nfc(legacy.decode(unquote_to_bytes(extended), ""))
-    return decode_header(values.get(name, b""))
+    return decode_header(values[name]) if name in values else ""
 
 
 # --- dates (rfc5322 3.3) and message identifiers (3.6.4) ------------------------------------------------------------

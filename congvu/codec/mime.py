@@ -10,6 +10,7 @@ from mmap import mmap
 from congvu.codec.headers import (
     Address,
     Parameter,
+    address_text,
     decode_header,
     header_fields,
     message_ids,
@@ -34,7 +35,7 @@ from congvu.codec.parts import (
     unpack_parts,
     walk,
 )
-from congvu.codec.wire import plain_structure, render_addresses, render_parameters, render_string
+from congvu.codec.wire import plain_structure, render_addresses, render_parameters, render_string, render_word
 
 __all__ = [
     "Buffer",
@@ -126,7 +127,7 @@ def scan(
         references=references,
         preview=_preview(data, root),
         from_addresses=tuple(
-            decode_header(local + b"@" + host).lower() for _, _, local, host in senders if local is not None and host
+            address_text(local, host).lower() for _, _, local, host in senders if local is not None and host
         ),
         has_bare=_has_bare(data),
     )
@@ -271,13 +272,11 @@ class _Scanner:
             placed = b"(%b %b)" % (render_string(disposition.upper()), render_parameters(d_parameters))
         else:
             placed = b"NIL"
-        languages = (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]
-        tail = b"%b %b %b)" % (
-            placed,
-            b"(%b)" % b" ".join(map(render_string, languages)) if languages else b"NIL",
-            render_string(_first(fields, b"content-location")),
-        )
-        subtype = render_string(part.subtype.upper().encode())
+        spoken = b"NIL"
+        if languages := (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]:
+            spoken = b"(%b)" % b" ".join(map(render_string, languages))
+        tail = b"%b %b %b)" % (placed, spoken, render_string(_first(fields, b"content-location")))
+        subtype = render_word(part.subtype)
         if part.type == "multipart":
             return b"(%b %b %b %b" % (inner, subtype, render_parameters(parameters), tail)
         more = b""
@@ -288,12 +287,12 @@ class _Scanner:
         elif inner:
             more = b" %b %d" % (inner, self.lines(part.body, part.end))
         return b"(%b %b %b %b %b %b %d%b %b %b" % (
-            render_string(part.type.upper().encode()),
+            render_word(part.type),
             subtype,
             render_parameters(parameters),
             render_string(_first(fields, b"content-id")),
             render_string(_first(fields, b"content-description")),
-            render_string(part.encoding.upper().encode()),
+            render_word(part.encoding),
             part.end - part.body,
             more,
             render_string(_first(fields, b"content-md5")),
@@ -375,7 +374,7 @@ def _people(addresses: list[Address], limit: int) -> str:
         if host is None:  # a group's beginning or end
             text = decode_header(local) + ":" if local else ""
         else:
-            address = decode_header((local or b"") + b"@" + host)
+            address = address_text(local, host)
             text = f"{decode_header(name)} <{address}>" if name else address
         if text:
             out.append(text)
@@ -405,7 +404,7 @@ def _preview(data: Buffer, root: Part) -> str:
     texts = [p for p in walk(root) if p.type == "text" and p.disposition != "attachment" and p.end > p.body]
     texts.sort(key=lambda p: p.subtype != "plain")
     for part in texts[:3]:
-        for room in (600, 8_000):
+        for room in (300, 8_000):  # the second look is for letters that begin with a page of styles
             preview = " ".join(part_text(data, part, room).split())[:200].rstrip()
             if preview:
                 return preview

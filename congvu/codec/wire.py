@@ -1,11 +1,18 @@
 """How values stand on the IMAP wire (RFC 9051 4.3, 7.5.2): strings, lists of addresses and parameters, BODY."""
 
 import re
+from functools import lru_cache
 
 from congvu.codec import legacy
 from congvu.codec.headers import Address, Parameter
 
 MAX_STRING = 16_000  # bytes of one string: longer header values are cut here, clients have no use for them
+
+
+@lru_cache(maxsize=1024)
+def render_word(word: str) -> bytes:
+    """A type, an encoding: in capitals. There are few of them."""
+    return render_string(word.upper().encode("utf-8", "replace"))
 
 
 def render_string(value: bytes | None) -> bytes:
@@ -36,9 +43,7 @@ def render_addresses(addresses: list[Address]) -> bytes:
 def render_parameters(parameters: list[Parameter]) -> bytes:
     if not parameters:
         return b"NIL"
-    return b"(%b)" % b" ".join(
-        [b"%b %b" % (render_string(name.upper()), render_string(value)) for name, value in parameters]
-    )
+    return b"(%b)" % b" ".join([render_string(w) for name, value in parameters for w in (name.upper(), value)])
 
 
 _VALUE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|\{(\d{1,10})\}\r\n|([()])|[^\s()"{]++', re.S)

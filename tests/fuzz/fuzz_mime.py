@@ -16,8 +16,8 @@ SEEDS: list[bytes] = [
     b'Content-Disposition: attachment; filename="bao cao.pdf"\r\nContent-Language: vi, en\r\n\r\n%PDF\r\n--=_1--\r\n',
     b"Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nFrom: (c) a@b (Name)\r\nSubject: in\r\n\r\ntext\r\n"
     b"--d\r\n"
-    b"Content-Type: message/rfc822\r\nContent-Description: x\r\n\r\nContent-Type: message/rfc822\r\n\r\nTo: <@r:q@w>\r\n"
-    b"\r\n"
+    b"Content-Type: message/rfc822\r\nContent-Description: x\r\n\r\nContent-Type: message/rfc822\r\n"
+    b"\r\nTo: <@r:q@w>\r\n\r\n"
     b"deep\r\n--d--\r\n",
     b"Subject: Nguy\xd4n V\xa8n\nFrom: Vie\xe4t <a@b>\nContent-Transfer-Encoding: x-uuencode\n\n"
     b"begin 644 x\n#8V%T\n`\nend\n",
