@@ -2,18 +2,27 @@
 
 import asyncio
 import hashlib
+import hmac
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import ssl
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from congvu.actions.mail import Mail
 from congvu.base.clock import Identifiers, ManualClock
 from congvu.base.config import Config, Limits
-from congvu.base.failure import Refused
+from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
 from congvu.codec import sasl
 from congvu.db import open_database
@@ -21,13 +30,14 @@ from congvu.db.blobs import Blob
 from congvu.db.engine import Database
 from congvu.mailstore import check, mailbox
 from congvu.servers.imap.commands import MANNERS, run
-from congvu.servers.listen import Listener, serve_listener
+from congvu.servers.listen import Listener, Tls, load_tls, serve_listener
 
 HERE = Path(__file__).parent / "imap"
 DIALOGS = sorted(HERE.glob("*.txt"))
 PASSWORD = "mật khẩu-1"
 ACCOUNTS = {"an@angiang.gov.vn": 1, "binh@angiang.gov.vn": 2}
 PATIENCE = 5.0
+CLIENTS: list["Client"] = []  # of the present test
 
 
 class FakeSpool:
@@ -147,10 +157,28 @@ def program(tmp_path: Path) -> Iterator[Program]:
     db.close()
 
 
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """A self-signed certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.angiang.gov.vn")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "c.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+    (folder / "k.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return load_tls(folder / "c.pem", folder / "k.pem")
+
+
 @asynccontextmanager
-async def served(program: Program, **settings: object) -> AsyncIterator[Listener]:
+async def served(program: Program, starttls: Tls | None = None) -> AsyncIterator[Listener]:
     listener = await serve_listener(
-        lambda stream: run(stream, program),  # type: ignore[arg-type]  # stand-ins
+        lambda stream: run(stream, program, starttls),  # type: ignore[arg-type]  # stand-ins
         host="127.0.0.1",
         port=0,
         manners=MANNERS,
@@ -158,6 +186,8 @@ async def served(program: Program, **settings: object) -> AsyncIterator[Listener
     try:
         yield listener
     finally:
+        while CLIENTS:
+            await CLIENTS.pop().close()
         await listener.drain(0.2)
 
 
@@ -168,7 +198,9 @@ class Client:
 
     @classmethod
     async def to(cls, listener: Listener) -> "Client":
-        return cls(*await asyncio.open_connection("127.0.0.1", listener.port, limit=1 << 24))
+        client = cls(*await asyncio.open_connection("127.0.0.1", listener.port, limit=1 << 24))
+        CLIENTS.append(client)
+        return client
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -189,6 +221,8 @@ class Client:
 
     async def close(self) -> None:
         self.writer.close()
+        with suppress(OSError):
+            await self.writer.wait_closed()
 
 
 def pattern(text: str) -> re.Pattern[str]:
@@ -241,3 +275,251 @@ def test_dialog(path: Path, program: Program) -> None:
             await asyncio.wait_for(play(path, listener), 30)
 
     asyncio.run(go())
+
+
+# What a dialog file cannot say
+
+
+def talk(program: Program, go: Callable[[Listener], Awaitable[None]], starttls: Tls | None = None) -> None:
+    async def main() -> None:
+        async with served(program, starttls) as listener:
+            await asyncio.wait_for(go(listener), 30)
+
+    asyncio.run(main())
+
+
+async def signed_in(listener: Listener) -> Client:
+    client = await Client.to(listener)
+    await client.line()
+    assert (await client.ask(f'LOGIN an@angiang.gov.vn "{PASSWORD}"'.encode()))[-1].startswith(b"t OK")
+    return client
+
+
+LETTER = b"Subject: x\r\n\r\nXin chao\r\n"
+
+
+async def append(client: Client, letter: bytes = LETTER, to: bytes = b"INBOX") -> bytes:
+    return (await client.ask(b"APPEND %b {%d+}\r\n%b" % (to, len(letter), letter)))[-1]
+
+
+def test_a_password_waits_for_tls(program: Program, tls: Tls) -> None:
+    program.config = replace(program.config, insecure_loopback=False)
+
+    async def go(listener: Listener) -> None:
+        client = await Client.to(listener)
+        greeting = await client.line()
+        assert b" STARTTLS " in greeting and b" LOGINDISABLED" in greeting and b"AUTH=PLAIN" not in greeting
+        for command in (b"LOGIN a b", b"AUTHENTICATE PLAIN AGEAYg==", b"AUTHENTICATE LOGIN"):
+            assert (await client.ask(command))[-1].startswith(b"t NO [PRIVACYREQUIRED]")
+        # what is sent ahead in clear is never run: not before the handshake, and not after it either
+        client.send(b"a STARTTLS\r\nb CAPABILITY\r\n")
+        assert (await client.line()).startswith(b"a OK")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        await client.writer.start_tls(context)
+        lines = await client.ask(b"CAPABILITY")
+        assert len(lines) == 2 and b"STARTTLS" not in lines[0] and b"LOGINDISABLED" not in lines[0]
+        assert b"AUTH=PLAIN" in lines[0] and b"AUTH=SCRAM-SHA-256-PLUS" in lines[0]
+        assert (await client.ask(b"STARTTLS"))[-1].startswith(b"t BAD")
+        assert (await client.ask(f'LOGIN an@angiang.gov.vn "{PASSWORD}"'.encode()))[-1].startswith(b"t OK")
+        await client.close()
+
+    talk(program, go, tls)
+
+
+def scram(name: str, password: str) -> Iterator[bytes]:
+    """A client's side of RFC 5802: yields what to send, is sent what the server said."""
+    bare = f"n={name},r=abcdef".encode()
+    first = yield b"n,," + bare
+    said = dict(part.split(b"=", 1) for part in first.split(b","))
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), b64decode(said[b"s"]), int(said[b"i"]))
+    final = b"c=biws,r=" + said[b"r"]
+    stored = hashlib.sha256(client := hmac.digest(salted, b"Client Key", "sha256")).digest()
+    signature = hmac.digest(stored, b",".join((bare, first, final)), "sha256")
+    proof = bytes(a ^ b for a, b in zip(client, signature, strict=True))
+    yield final + b",p=" + b64encode(proof)
+    yield b""
+
+
+@pytest.mark.parametrize(("password", "initial"), [(PASSWORD, True), (PASSWORD, False), ("sai", True)])
+def test_scram(program: Program, password: str, initial: bool) -> None:
+    async def go(listener: Listener) -> None:
+        client = await Client.to(listener)
+        await client.line()
+        steps = scram("an@angiang.gov.vn", password)
+        first = b64encode(next(steps))
+        client.send(b"t AUTHENTICATE SCRAM-SHA-256" + (b" " + first if initial else b"") + b"\r\n")
+        if not initial:
+            assert await client.line() == b"+ \r\n"
+            client.send(first + b"\r\n")
+        while (line := await client.line()).startswith(b"+ "):
+            client.send(b64encode(steps.send(b64decode(line[2:]))) + b"\r\n")  # type: ignore[attr-defined]
+        assert line.startswith(b"t OK [CAPABILITY" if password == PASSWORD else b"t NO [AUTHENTICATIONFAILED]")
+        await client.close()
+
+    talk(program, go)
+
+
+def test_strangers_are_bounded(program: Program) -> None:
+    program.config = replace(program.config, limits=replace(program.config.limits, errors_per_session=3))
+
+    async def go(listener: Listener) -> None:
+        # a line without end: told once, dropped as it comes
+        client = await Client.to(listener)
+        await client.line()
+        for _ in range(200):
+            client.send(b"x" * 50_000)
+            await client.writer.drain()
+        assert (await client.line()).startswith(b"* BAD [TOOBIG]")
+        client.send(b"\r\n")
+        assert (await client.ask(b"NOOP"))[-1].startswith(b"t OK")
+        # a literal that was not asked for: small ones are dropped, for a large one the connection is
+        client.send(b"a LOGIN {5000+}\r\n" + b"x" * 5000 + b" y\r\n")
+        assert (await client.line()).startswith(b"a BAD [TOOBIG]")
+        client.send(b"a LOGIN {100000+}\r\n")
+        assert (await client.line()).startswith(b"* BYE")
+        assert await client.line() == b""
+        # another protocol
+        client = await Client.to(listener)
+        await client.line()
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: y\r\n\r\n")
+        lines = [await client.line() for _ in range(4)]
+        assert lines[-1].startswith(b"* BYE Too many errors"), lines
+        # wrong passwords
+        client = await Client.to(listener)
+        await client.line()
+        for _ in range(3):
+            last = await client.ask(b"LOGIN an@angiang.gov.vn wrong")
+        assert last[-1].startswith(b"t NO [AUTHENTICATIONFAILED]")
+        assert (await client.line()).startswith(b"* BYE")
+
+    talk(program, go)
+
+
+def test_the_slow_are_shown_out(program: Program) -> None:
+    limits = replace(program.config.limits, imap_preauth_seconds=1, imap_idle_seconds=2)
+    program.config = replace(program.config, limits=limits)
+
+    async def go(listener: Listener) -> None:
+        stranger, stalled, idling = await Client.to(listener), await Client.to(listener), await signed_in(listener)
+        await stranger.line(), await stalled.line()
+        stalled.send(b"a LOGIN {10}\r\n")
+        assert (await stalled.line()).startswith(b"+ ")
+        idling.send(b"a SELECT INBOX\r\nb IDLE\r\n")
+        assert (await stranger.line()).startswith(b"* BYE")
+        assert (await stalled.line()).startswith(b"* BYE")
+        while not (line := await idling.line()).startswith(b"* BYE"):
+            assert line
+
+    talk(program, go)
+
+
+def test_commands_sent_ahead_are_answered_in_order(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        client.send(
+            b"a SELECT INBOX\r\nb APPEND INBOX {%d+}\r\n%b\r\nc UID STORE 1 FLAGS (\\Seen)\r\nd NOOP\r\n"
+            % (
+                len(LETTER),
+                LETTER,
+            )
+        )
+        tagged = []
+        while len(tagged) < 4:
+            line = await client.line()
+            assert line
+            if not line.startswith(b"*"):
+                tagged.append(line[:4])
+        assert tagged == [b"a OK", b"b OK", b"c OK", b"d OK"]
+        await client.close()
+
+    talk(program, go)
+
+
+def test_a_letter_cut_off_leaves_nothing(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        client.send(b"a APPEND INBOX {1000+}\r\nSubject: half")
+        await client.writer.drain()
+        await client.close()
+        client = await signed_in(listener)
+        assert (await client.ask(b"STATUS INBOX (MESSAGES)"))[0] == b"* STATUS INBOX (MESSAGES 0)"
+        await client.close()
+
+    talk(program, go)
+
+
+def test_a_full_disk_is_told_and_the_connection_goes_on(program: Program) -> None:
+    class Full(FakeSpool):
+        def write(self, data: bytes) -> None:
+            raise NotNow("disk-full")
+
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        assert (await append(client, b"x" * 200)).startswith(b"t OK")
+        program.blobs.spool = Full  # type: ignore[method-assign]
+        assert (await append(client, b"x" * 90_000)).startswith(b"t NO [OVERQUOTA]")
+        assert (await client.ask(b"NOOP"))[-1].startswith(b"t OK")
+        await client.close()
+
+    talk(program, go)
+
+
+def test_refused_letters_are_taken_off_the_wire(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        assert (await append(client, b"x" * 200_000)).startswith(b"t NO [OVERQUOTA]")
+        assert (await append(client, to=b"nothing")).startswith(b"t NO [TRYCREATE]")
+        client.send(b"a APPEND INBOX {400000+}\r\n")  # beyond any letter: not worth reading
+        assert (await client.line()).startswith(b"* BYE")
+        assert not program.blobs.kept
+
+    talk(program, go)
+
+
+def test_recent_is_told_to_one(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        one, two = await signed_in(listener), await signed_in(listener)
+        await append(one)
+        assert b"* 1 RECENT" in await two.ask(b"EXAMINE INBOX")  # looking does not claim
+        assert b"* 1 RECENT" in await one.ask(b"SELECT INBOX")
+        assert b"* 0 RECENT" in await two.ask(b"SELECT INBOX")
+        await append(one)
+        assert b"* 1 RECENT" in await two.ask(b"NOOP")
+        await two.ask(b"UNSELECT")
+        assert b"* 0 RECENT" in await two.ask(b"SELECT INBOX")
+        await one.close()
+        await two.close()
+
+    talk(program, go)
+
+
+def test_a_hint_that_was_lost_is_made_good(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        one, two = await signed_in(listener), await signed_in(listener)
+        await two.ask(b"SELECT INBOX")
+        program.wake.listening.clear()
+        program.wake.listen(1, lambda: None)
+        assert (await append(one)).startswith(b"t OK")
+        assert b"* 1 EXISTS" in await two.ask(b"NOOP")
+        await one.close()
+        await two.close()
+
+    program.wake.listen = lambda account, callback: lambda: None  # type: ignore[method-assign]
+    talk(program, go)
+
+
+def test_stores_of_ones_own_are_not_news(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        one = await signed_in(listener)
+        await append(one)
+        await one.ask(b"SELECT INBOX")
+        assert await one.ask(b"STORE 1 +FLAGS.SILENT (\\Seen)") == [b"t OK Done"]
+        assert await one.ask(b"NOOP") == [b"t OK Done"]
+        assert await one.ask(b"STORE 1 +FLAGS (\\Seen)") == [
+            b"* 1 FETCH (UID 1 FLAGS (\\Seen \\Recent))",
+            b"t OK Done",
+        ]
+        await one.close()
+
+    talk(program, go)

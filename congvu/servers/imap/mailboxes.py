@@ -19,7 +19,6 @@ from congvu.servers.imap.view import Selected, flags_lines
 
 # mailbox.role ↔ RFC 6154. \All and \Flagged are views over other mailboxes, which are not offered.
 USES = {"sent": "\\Sent", "drafts": "\\Drafts", "junk": "\\Junk", "trash": "\\Trash", "archive": "\\Archive"}
-_NO_UIDS = array("I")
 
 
 # SELECT, EXAMINE, CLOSE, UNSELECT
@@ -37,7 +36,7 @@ def _open(tx: Tx, account_id: int, name: str, want_unseen: bool) -> _Opened:
     box = mailbox.find(tx, account_id, name)
     if box is None:
         raise Refused("no-such-mailbox", name=name[:100])
-    uids = message.uids(tx, account_id, box.id) if box.messages else _NO_UIDS
+    uids = message.uids(tx, account_id, box.id) if box.messages else array("I")
     unseen = _first_unseen(tx, account_id, box.id) if want_unseen and box.unseen else None
     return _Opened(box, uids, changes.highest(tx, account_id), unseen)
 

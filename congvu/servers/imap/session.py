@@ -308,7 +308,7 @@ class Session:
         match error:
             case BadCharset():
                 self._answer(self.tag, "NO", "BADCHARSET (US-ASCII UTF-8)", self.text("imap-charset"))
-            case TooBig():
+            case TooBig() | LineTooLong():
                 self._wrong(self.tag, "TOOBIG", self.text("imap-too-big"))
             case Bad():
                 self._wrong(self.tag, "", self.text("imap-syntax", what=str(error)))
@@ -325,8 +325,6 @@ class Session:
         """BAD; too many of them end the connection (scanners, other protocols)."""
         self._answer(tag, "BAD", code, text)
         self._errors += 1
-        if self._errors >= self._limits.errors_per_session:
-            raise Farewell("imap-too-many-errors")
 
     def failed_sign_in(self) -> None:
         """Wrong passwords count as errors too."""
@@ -341,10 +339,11 @@ class Session:
             while self.state is not State.LOGOUT:
                 try:
                     line = await self.stream.line(self._longest() + 2, self.patience())
+                    await self._handle(line)
                 except LineTooLong:
                     self._wrong("*", "TOOBIG", self.text("imap-too-big"))
-                    continue
-                await self._handle(line)
+                if self._errors >= self._limits.errors_per_session:
+                    raise Farewell("imap-too-many-errors")
                 await self.stream.drain()
         except Farewell as farewell:
             self.untagged("BYE", "", farewell.code)
@@ -372,7 +371,7 @@ class Session:
         try:
             done = await self._run(found, line, words.at)
             await self.look(found.tell)
-        except (Bad, Refused, NotNow) as error:
+        except (Bad, LineTooLong, Refused, NotNow) as error:
             await self.look(found.tell)
             self._fail(error)
             return

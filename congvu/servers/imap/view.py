@@ -44,7 +44,7 @@ class News:
     deleted: bool = False  # the mailbox itself is gone
 
 
-_NO_UIDS = array("I")
+_NO_UIDS = array("I")  # shared: never extended
 
 
 class Selected:
@@ -81,7 +81,7 @@ class Selected:
         self.account_id = account_id
         self.mailbox_id = mailbox_id
         self.uid_validity = uid_validity
-        self.uids = uids  # ascending; what the client has been told exists
+        self.uids = uids  # ascending; what the client has been told exists. The view's own: it grows
         self.modseq = modseq  # the change log has been read up to here
         self.read_only = read_only
         self.saved = _NO_UIDS  # SEARCHRES "$" (RFC 5182), ascending
