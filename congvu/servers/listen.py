@@ -98,6 +98,7 @@ class Stream(asyncio.Protocol):
         "_at_rest",
         "_buffer",
         "_closing",
+        "_ended",
         "_eof",
         "_held",
         "_loop",
@@ -129,6 +130,7 @@ class Stream(asyncio.Protocol):
         self._ssl: ssl.SSLObject | None = None
         self._reader: asyncio.Future[None] | None = None  # somebody waits for input
         self._writer: asyncio.Future[None] | None = None  # somebody waits for output to leave
+        self._ended: asyncio.Future[None] | None = None  # somebody waits for the connection to be over
         self._need = 1  # wake the reader when so much is there
         self._read_by = self._write_by = self._timer_at = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -162,13 +164,14 @@ class Stream(asyncio.Protocol):
         """Without TLS a peer that has said its last may still listen to the answers (`printf … | nc`)."""
         self._eof = True
         self._wake()
-        return self._ssl is None
+        return self._ssl is None and not self._closing
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
         self._wake()
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        for waiter in (self._writer, self._ended):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -305,7 +308,7 @@ class Stream(asyncio.Protocol):
             raise Gone from error
         if transport is None:
             raise Gone
-        # What is buffered now came after the handshake: the loop hands input to TLS from the first step of start_tls on.
+        # What is buffered now came after the handshake: from the first step of start_tls on, TLS has had the input.
         self._use(transport)
 
     def stop(self) -> None:
@@ -314,8 +317,12 @@ class Stream(asyncio.Protocol):
         if self._at_rest:
             self._wake()
 
-    def close(self) -> None:
-        """Lets what was written leave, then ends the connection; cuts it when that takes too long."""
+    def close(self, linger: bool = False) -> None:
+        """Lets what was written leave, then ends the connection; cuts it when that takes too long.
+
+        `linger`: the peer may be in the middle of sending. What it sends is then dropped until it has seen our end, or
+        the kernel would answer it with a reset that destroys our last words.
+        """
         if self._closing or self._lost or self._transport is None:
             return
         self._closing = True
@@ -325,7 +332,16 @@ class Stream(asyncio.Protocol):
             self._transport.resume_reading()  # so that the peer's end is seen
         self._read_by = self._loop.time() + GOODBYE
         self._arm(self._read_by)
-        self._transport.close()
+        if linger and not self._eof and self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    async def ended(self) -> None:
+        """Waits until the connection is over, after `close` or `abort`."""
+        if not self._lost and self._transport is not None:
+            self._ended = self._loop.create_future()
+            await self._ended
 
     def abort(self) -> None:
         """Cuts the connection."""
@@ -523,6 +539,11 @@ async def hold_session(session: Session, stream: Stream, manners: Manners) -> No
         stream.write(manners.trouble)
     finally:
         stream.close()
+        try:
+            await stream.ended()  # until then it counts among the connections
+        except asyncio.CancelledError:
+            stream.abort()
+            raise
 
 
 def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:

@@ -28,6 +28,7 @@ from congvu.servers import smtp_replies as replies
 from congvu.servers.listen import Stream, Tls
 
 CHUNK = 65_536
+CRUMB = 8192
 LINE_BYTES = 65_536  # of a letter's line; rfc5321 4.5.3.1.6 allows 998, real senders of HTML in one line exist
 RUN = 1000  # RCPT commands asked with one question
 MAILS = 10_000  # letters over one connection (rfc9422 MAILMAX): a relay then connects anew, and reaches another worker
@@ -104,6 +105,7 @@ class _Letter:
     peer: Peer
     recipients: list[Recipient] = field(default_factory=list)
     spool: Spool | None = None
+    small: bytearray = field(default_factory=bytearray)  # pieces on their way to the spool
     size: int = 0
     watch: LineWatch | None = None  # set by the first BDAT
     failure: Refused | NotNow | None = None  # why nothing more of it is kept
@@ -122,23 +124,10 @@ class _Letter:
 class _Session:
     """One connection."""
 
-    __slots__ = (
-        "_ahead",
-        "_config",
-        "_door",
-        "_end",
-        "_errors",
-        "_failed_sign_ins",
-        "_hello",
-        "_letter",
-        "_mails",
-        "_out",
-        "_services",
-        "_signed_in",
-        "_stream",
-        "_unknown",
-        "_verb",
-    )
+    # fmt: off
+    __slots__ = ("_ahead", "_config", "_door", "_end", "_errors", "_failed_sign_ins", "_hello", "_letter", "_mails",
+                 "_out", "_services", "_signed_in", "_stream", "_unknown", "_verb")
+    # fmt: on
 
     def __init__(self, stream: Stream, services: Services, door: Door) -> None:
         self._stream = stream
@@ -176,7 +165,8 @@ class _Session:
                     continue
                 await self._obey(line)
         except _Leave:
-            pass
+            self.flush()
+            self._stream.close(linger=True)
         finally:
             self.flush()
             self.reset()
@@ -307,6 +297,8 @@ class _Session:
 
     async def quit(self, command: smtp.Quit) -> None:
         self.say("smtp-bye")
+        self.flush()
+        self._stream.close()
         raise _Leave
 
     # signing in (rfc4954)
@@ -488,25 +480,32 @@ class _Session:
         self.flush()
         stream, seconds = self._stream, self._config.limits.smtp_data_seconds
         reader = DotReader(LINE_BYTES)
-        self._keep(letter, b"")
         while not reader.done:
             piece = reader.feed(await stream.chunk(CHUNK, seconds))
             if letter.failure is None:
-                self._keep(letter, piece)
+                self._keep(letter, piece, reader.done)
             elif reader.received > 2 * self._config.limits.message_bytes:
                 self.fail(letter.failure)  # no end in sight
                 raise _Leave
         stream.give_back(reader.rest)
         await self._deliver(letter, reader.watch)
 
-    def _keep(self, letter: _Letter, piece: bytes) -> None:
+    def _keep(self, letter: _Letter, piece: bytes, last: bool = False) -> None:
+        """Spools a piece. Crumbs are gathered first: as objects of their own they would weigh many times their size."""
         letter.size += len(piece)
         try:
             if letter.size > self._config.limits.message_bytes:
                 raise Refused("smtp-message-too-big", limit=self._config.limits.message_bytes)
             if letter.spool is None:
                 letter.spool = self._services.blobs.spool()
-            letter.spool.write(piece)
+            if letter.small or len(piece) < CRUMB:
+                letter.small += piece
+                if len(letter.small) < CRUMB and not last:
+                    return
+                piece = bytes(letter.small)
+                letter.small.clear()
+            if piece:
+                letter.spool.write(piece)
         except (Refused, NotNow) as failure:
             letter.fail(failure)
 
@@ -521,9 +520,7 @@ class _Session:
         elif letter.failure is not None:
             why_not = "smtp-bdat-broken"
         else:
-            if letter.watch is None:
-                letter.watch = LineWatch(LINE_BYTES)
-            self._keep(letter, b"")
+            letter.watch = letter.watch or LineWatch(LINE_BYTES)
         limit = self._config.limits.message_bytes
         if command.size > 2 * limit:  # not worth reading
             self.refuse("smtp-message-too-big", limit=limit)
@@ -542,6 +539,8 @@ class _Session:
         elif command.last:
             if why_not:
                 letter.failure = Refused(why_not)
+            else:
+                self._keep(letter, b"", last=True)
             await self._deliver(letter, None if letter.body == "BINARYMIME" else letter.watch)
         elif why_not:
             self.refuse(why_not)

@@ -24,7 +24,7 @@ REPLIES: dict[str, tuple[int, str]] = {
     "smtp-tls-go-ahead": (220, "2.0.0"),
     "smtp-signed-in": (235, "2.7.0"),
     "smtp-auth-cancelled": (501, "5.7.0"),
-    "smtp-bad-auth-message": (535, "5.5.2"),
+    "smtp-bad-auth-message": (501, "5.5.2"),
     "smtp-bad-channel-binding": (535, "5.7.8"),
     "smtp-no-such-authorization": (535, "5.7.8"),
     "smtp-unknown-mechanism": (504, "5.5.4"),

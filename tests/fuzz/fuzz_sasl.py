@@ -14,7 +14,7 @@ SEEDS: list[bytes] = [
 ]
 
 
-def run(data: bytes) -> None:
+def one(data: bytes) -> None:
     """Accepts a `ValueError` of `parse_keys`, `prepare` and `from_base64` only."""
     messages = data.split(b"\n")
     bindings = {"tls-server-end-point": b"hash"}

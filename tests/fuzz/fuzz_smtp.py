@@ -12,7 +12,7 @@ SEEDS: list[bytes] = [
 ]
 
 
-def run(data: bytes) -> None:
+def one(data: bytes) -> None:
     """Accepts `BadCommand`, `LineTooLong` and `BareLineFeed` only; the cut must not change a letter."""
     buffer = LineBuffer()
     for start in range(0, len(data), 7):

@@ -2,8 +2,7 @@
 
 import asyncio
 import base64
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,10 @@ from congvu.base.config import Config, Limits
 from congvu.base.texts import catalogue
 from congvu.servers import smtp, smtp_replies
 from congvu.servers.listen import Stream, Tls, serve_listener
-
-sys.path.insert(0, str(Path(__file__).parent))
-import runner
-from fakes import FakeBlobs, FakeDoors, FakeInbound
-from test_listen import make_tls
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "codec"))
-from test_sasl import client_final
+from tests.codec.test_sasl import client_final
+from tests.talk import runner
+from tests.talk.fakes import FakeBlobs, FakeDoors, FakeInbound
+from tests.talk.test_listen import make_tls
 
 FOLDER = Path(__file__).parent / "smtp"
 
@@ -175,3 +170,59 @@ def test_every_reply_has_a_sentence() -> None:
     for code in catalogue():
         if code.startswith("smtp-"):
             assert code in smtp_replies.REPLIES
+
+
+async def _until_data(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"HELO may\r\nMAIL FROM:<>\r\nRCPT TO:<an@xa.test>\r\nDATA\r\n")
+    while not (await reader.readline()).startswith(b"354"):
+        pass
+    return reader, writer
+
+
+def test_hard_peers_get_told_and_leave_nothing_behind(tls: Tls) -> None:
+    """One that stalls, one that vanishes, one that never stops, and one that does not read."""
+    services = services_for({})
+    limits = replace(services.config.limits, smtp_data_seconds=1, smtp_command_seconds=1)
+    services.config = replace(services.config, limits=limits)
+
+    async def session(stream: Stream) -> None:
+        await smtp.run(stream, services, smtp.Door("mx"))
+
+    async def main() -> None:
+        listener = await serve_listener(session, host="127.0.0.1", port=0, manners=smtp_replies.manners("mx.xa.test"))
+        reader, writer = await _until_data(listener.port)
+        writer.write(b"Subject: x\r\n")
+        assert (await reader.readline()).startswith(b"421 4.4.2")
+        writer.close()
+
+        reader, writer = await _until_data(listener.port)
+        writer.write(b"Subject: x\r\n")
+        writer.transport.abort()
+
+        reader, writer = await _until_data(listener.port)
+        answer = asyncio.ensure_future(reader.readline())
+        for _ in range(400):
+            writer.write(b"x" * 10_000)
+            await asyncio.sleep(0.001)
+        assert (await answer).startswith(b"552 5.3.4")
+        writer.close()
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        assert (await reader.readline()).startswith(b"220")
+        assert (await reader.readline()).startswith(b"421 4.4.2")
+        writer.close()
+        await asyncio.sleep(0.2)
+        assert listener.connections == 0
+        assert services.blobs.open == 0
+        assert services.inbound.letters == []
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        await reader.readline()
+        draining = asyncio.ensure_future(listener.drain(5.0))
+        assert (await reader.readline()).startswith(b"421 4.3.2")
+        await draining
+        writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(asyncio.wait_for(main(), 20))
