@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
-from congvu.base.failure import Refused
+from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log
 from congvu.codec import mime
 from congvu.codec.imap import FetchItem, Section, internal_date
@@ -424,7 +424,7 @@ async def _send_stretch(session: Session, stretch: Stretch) -> bool:
         size = await asyncio.to_thread(measure, blobs, stretch)
         source = unrolled(blobs, stretch)
         piece = b"" if stretch.size_only else await asyncio.to_thread(next, source, b"")
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, NotNow) as error:
         log.error("letter %d cannot be read: %s", stretch.body.letter_id, error)
         session.stream.write(stretch.name + b" NIL")
         return False
@@ -437,7 +437,7 @@ async def _send_stretch(session: Session, stretch: Stretch) -> bool:
             session.stream.write(piece)
             await session.stream.drain()
             piece = await asyncio.to_thread(next, source, b"")
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, NotNow) as error:
         log.error("letter %d cannot be read to its end: %s", stretch.body.letter_id, error)
         size = -1
     if size:

@@ -265,8 +265,13 @@ def unrolled(blobs: BlobKeeper, stretch: Stretch) -> Iterator[bytes]:
 def _raw(blobs: BlobKeeper, stretch: Stretch) -> Iterator[bytes]:
     prefix = stretch.body.prefix
     before = len(prefix)
-    if head := prefix[stretch.start : stretch.end]:
-        yield head
+    head = prefix[stretch.start : stretch.end]
     start, end = max(stretch.start - before, 0), stretch.end - before
-    if start < end:
-        yield from (piece for piece in blobs.stream(stretch.body.blob, start, end) if piece)
+    if start >= end:
+        yield head
+        return
+    # The first piece has bytes of the blob: whoever has it knows that there are any, before the size is announced.
+    for piece in blobs.stream(stretch.body.blob, start, end):
+        if piece:
+            yield head + piece
+            head = b""

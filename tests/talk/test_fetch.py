@@ -1,0 +1,323 @@
+"""FETCH: every item and section, flags set on the way, what is missing or damaged, large letters in little memory."""
+
+import base64
+import quopri
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from congvu.base.failure import Refused
+from congvu.codec import mime
+from congvu.db import open_blobs
+from congvu.mailstore import message
+from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Op
+from congvu.servers.imap import fetch, sections
+from congvu.servers.listen import Gone
+from tests.talk.letters import PREFIX, Box, opened
+
+PLAIN = b"From: An <an@angiang.gov.vn>\r\nSubject: Mot\r\nDate: Mon, 5 Jan 2026 08:00:00 +0700\r\n\r\nXin chao\r\n"
+INNER = b"From: b@x.vn\r\nSubject: Trong\r\n\r\nben trong\r\n"
+PDF = bytes(range(256)) * 3
+MIXED = (
+    b"From: An <an@angiang.gov.vn>\r\nSubject: Hai\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\nloi mo\r\n"
+    b"--b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    b"ngh=E1=BB=8B=\r\n quyet\r\n"
+    b"--b\r\nContent-Type: message/rfc822\r\n\r\n" + INNER + b"\r\n"
+    b"--b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(PDF).replace(b"\n", b"\r\n")
+    + b"--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: x-secret\r\n\r\n???\r\n--b--\r\n"
+)
+HEADER = MIXED[: MIXED.index(b"\r\n\r\n") + 4]
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    with opened(tmp_path) as box:
+        box.put(PLAIN)
+        box.put(MIXED, flags=FLAGGED, keywords=("$Gap",))
+        yield box
+
+
+def lit(name: str, data: bytes, mark: str = "") -> bytes:
+    return f"{name} {mark}{{{len(data)}}}\r\n".encode() + data
+
+
+def test_rows(box: Box) -> None:
+    box.recent_from = 2
+    out, done = box.fetch("1:* (FLAGS UID INTERNALDATE RFC822.SIZE)")
+    assert out.split(b"\r\n") == [
+        b'* 1 FETCH (FLAGS () UID 1 INTERNALDATE "21-Sep-2026 14:13:20 +0000" RFC822.SIZE %d)' % len(PREFIX + PLAIN),
+        b'* 2 FETCH (FLAGS (\\Flagged $Gap \\Recent) UID 2 INTERNALDATE "21-Sep-2026 14:13:20 +0000" RFC822.SIZE %d)'
+        % len(PREFIX + MIXED),
+        b"",
+    ]
+    assert done.code == ""
+    box.enabled = ("IMAP4REV2",)
+    assert box.fetch("2 FLAGS")[0] == b"* 2 FETCH (FLAGS (\\Flagged $Gap))\r\n"
+
+
+def test_uid_fetch_always_tells_the_uid(box: Box) -> None:
+    assert box.fetch("2 FLAGS", by_uid=True)[0] == b"* 2 FETCH (UID 2 FLAGS (\\Flagged $Gap))\r\n"
+    assert box.fetch("2 BODY.PEEK[1]<0.3>", by_uid=True)[0] == b"* 2 FETCH (UID 2 BODY[1]<0> {3}\r\nngh)\r\n"
+    assert box.fetch("7 FLAGS", by_uid=True)[0] == b""
+
+
+def test_what_was_kept_at_delivery(box: Box) -> None:
+    scan = mime.scan(MIXED)
+    out, _ = box.fetch("2 (ENVELOPE BODYSTRUCTURE BODY)")
+    assert out == (
+        b"* 2 FETCH (ENVELOPE %b BODYSTRUCTURE %b BODY %b)\r\n"
+        % (scan.envelope, scan.structure, mime.plain_structure(scan.structure))
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "wanted"),
+    [
+        ("", PREFIX + MIXED),
+        ("HEADER", PREFIX + HEADER),
+        ("TEXT", MIXED[len(HEADER) :]),
+        ("HEADER.FIELDS (Subject Received)", PREFIX + b"Subject: Hai\r\n\r\n"),
+        (
+            "HEADER.FIELDS.NOT (Subject Received Content-Type)",
+            HEADER[: HEADER.index(b"Subject")] + b"MIME-Version: 1.0\r\n\r\n",
+        ),
+        ("1", b"ngh=E1=BB=8B=\r\n quyet"),
+        ("1.MIME", b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"),
+        ("2", INNER),
+        ("2.HEADER", INNER[: INNER.index(b"\r\n\r\n") + 4]),
+        ("2.TEXT", b"ben trong\r\n"),
+        ("2.1", b"ben trong\r\n"),
+        ("2.HEADER.FIELDS (SUBJECT)", b"Subject: Trong\r\n\r\n"),
+        ("2.MIME", b"Content-Type: message/rfc822\r\n\r\n"),
+        ("9", None),
+        ("1.1", None),
+        ("1.HEADER", None),
+    ],
+)
+def test_sections(box: Box, section: str, wanted: bytes | None) -> None:
+    name = f"BODY[{section}]"
+    expected = f"{name} NIL".encode() if wanted is None else lit(name, wanted)
+    assert box.fetch(f"2 BODY.PEEK[{section}]")[0] == b"* 2 FETCH (" + expected + b")\r\n"
+
+
+def test_sections_of_a_plain_letter(box: Box) -> None:
+    body = b"Xin chao\r\n"
+    header = PLAIN[: -len(body)]
+    out, _ = box.fetch("1 (BODY.PEEK[1] BODY.PEEK[1.MIME] BODY.PEEK[TEXT])")
+    assert (
+        out
+        == b"* 1 FETCH ("
+        + b" ".join([lit("BODY[1]", body), lit("BODY[1.MIME]", header), lit("BODY[TEXT]", body)])
+        + b")\r\n"
+    )
+
+
+def test_partials(box: Box) -> None:
+    whole = PREFIX + PLAIN
+    for start, count in [(0, 5), (30, 10), (len(PREFIX) - 2, 4), (len(whole) - 3, 100)]:
+        part = whole[start : start + count]
+        assert (
+            box.fetch(f"1 BODY.PEEK[]<{start}.{count}>")[0] == b"* 1 FETCH (" + lit(f"BODY[]<{start}>", part) + b")\r\n"
+        )
+    assert box.fetch(f"1 BODY.PEEK[]<{len(whole)}.5>")[0] == b'* 1 FETCH (BODY[]<%d> "")\r\n' % len(whole)
+    assert box.fetch("1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]<9.3>")[0] == (
+        b"* 1 FETCH (" + lit("BODY[HEADER.FIELDS (SUBJECT)]<9>", b"Mot") + b")\r\n"
+    )
+
+
+def test_old_names(box: Box) -> None:
+    out, _ = box.fetch("1 (RFC822.HEADER)")
+    assert out == b"* 1 FETCH (" + lit("RFC822.HEADER", PREFIX + PLAIN[:-10]) + b")\r\n"
+    out, _ = box.fetch("1 (RFC822.TEXT RFC822)")
+    assert out == (
+        b"* 1 FETCH (FLAGS (\\Seen) "
+        + lit("RFC822.TEXT", PLAIN[-10:])
+        + b" "
+        + lit("RFC822", PREFIX + PLAIN)
+        + b")\r\n"
+    )
+
+
+def test_binary(box: Box) -> None:
+    out, _ = box.fetch(
+        "2 (BINARY.SIZE[3] BINARY.PEEK[3] BINARY.PEEK[1] BINARY.PEEK[3]<10.5> BINARY.SIZE[9] BINARY.PEEK[9])"
+    )
+    text = quopri.decodestring(b"ngh=E1=BB=8B=\r\n quyet")
+    assert (
+        out
+        == b"* 2 FETCH ("
+        + b" ".join(
+            [
+                b"BINARY.SIZE[3] %d" % len(PDF),
+                lit("BINARY[3]", PDF, "~"),
+                lit("BINARY[1]", text, "~"),
+                lit("BINARY[3]<10>", PDF[10:15], "~"),
+                b"BINARY.SIZE[9] 0",
+                b"BINARY[9] NIL",
+            ]
+        )
+        + b")\r\n"
+    )
+    whole = PREFIX + MIXED
+    assert box.fetch("2 (BINARY.PEEK[] BINARY.SIZE[])")[0] == (
+        b"* 2 FETCH (" + lit("BINARY[]", whole, "~") + b" BINARY.SIZE[] %d)\r\n" % len(whole)
+    )
+
+
+def test_an_unknown_encoding_is_refused(box: Box) -> None:
+    with pytest.raises(Refused, match="imap-unknown-encoding"):
+        box.fetch("1:2 (UID BINARY.PEEK[4])")
+    assert bytes(box.stream.out) == b"* 1 FETCH (UID 1 BINARY[4] NIL)\r\n* 2 FETCH (UID 2)\r\n"
+    with pytest.raises(Refused, match="imap-unknown-encoding"):
+        box.fetch("2 BINARY.SIZE[4]")
+    assert bytes(box.stream.out) == b""
+
+
+def flags(box: Box, uid: int) -> int:
+    (row,) = box.db.read_now(message.rows, 1, 1, uid, uid)
+    return row.flags
+
+
+def test_reading_marks_as_seen(box: Box) -> None:
+    assert box.fetch("1:2 BODY.PEEK[TEXT]<0.1>")[0].count(b"FLAGS") == 0
+    assert not flags(box, 1) & SEEN
+    out, _ = box.fetch("1:2 BODY[TEXT]<0.1>")
+    assert out == (
+        b"* 1 FETCH (FLAGS (\\Seen) BODY[TEXT]<0> {1}\r\nX)\r\n"
+        b"* 2 FETCH (FLAGS (\\Seen \\Flagged $Gap) BODY[TEXT]<0> {1}\r\nl)\r\n"
+    )
+    assert flags(box, 1) == SEEN and flags(box, 2) == SEEN | FLAGGED
+    assert box.view is not None and len(box.view.own) == 1
+    out, _ = box.fetch("1 (FLAGS BODY[TEXT]<0.1>)")
+    assert out == b"* 1 FETCH (FLAGS (\\Seen) BODY[TEXT]<0> {1}\r\nX)\r\n"
+
+
+def test_reading_does_not_mark_in_examine(box: Box) -> None:
+    box.read_only = True
+    assert b"FLAGS" not in box.fetch("1 BODY[]")[0]
+    assert flags(box, 1) == 0
+
+
+def test_changed_since(box: Box) -> None:
+    box.db.write_now(message.store, 1, 1, [2], Op.ADD, SEEN, (), 0)
+    (row,) = box.db.read_now(message.rows, 1, 1, 2, 2)
+    out, _ = box.fetch(f"1:* (FLAGS) (CHANGEDSINCE {row.modseq - 1})")
+    assert out == b"* 2 FETCH (FLAGS (\\Seen \\Flagged $Gap) MODSEQ (%d))\r\n" % row.modseq
+    assert "CONDSTORE" in box.enabled
+    assert box.fetch(f"1:* (FLAGS) (CHANGEDSINCE {row.modseq})")[0] == b""
+    out, _ = box.fetch("1 (BODY[TEXT]<0.1>)")
+    assert re.fullmatch(rb"\* 1 FETCH \(FLAGS \(\\Seen\) MODSEQ \((\d+)\) BODY\[TEXT\]<0> \{1\}\r\nX\)\r\n", out)
+
+
+def test_gone_meanwhile(box: Box) -> None:
+    box.select()
+    box.db.write_now(message.store, 1, 1, [1], Op.ADD, DELETED, (), 0)
+    box.db.write_now(message.expunge, 1, 1, None, 0)
+    for items in ("(UID)", "(UID BODY.PEEK[TEXT]<0.1>)", "(UID BODY[TEXT]<0.1>)"):
+        out, done = box.fetch(f"1:2 {items}")
+        assert out.startswith(b"* 2 FETCH (UID 2") and out.count(b"FETCH") == 1
+        assert done.code == "EXPUNGEISSUED"
+
+
+def damage(box: Box) -> None:
+    for file in (box.data / "blobs").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    box.blobs = open_blobs("file:blobs", data=box.data, worker="other")  # goes on in a pack of its own
+
+
+def test_a_damaged_letter_is_nil_and_the_others_come(box: Box) -> None:
+    box.put(b"Subject: " + b"x" * 300_000 + b"\r\n\r\nlon\r\n")
+    damage(box)
+    box.put(PLAIN.replace(b"Mot", b"Ba "))
+    with pytest.raises(Refused, match="letter-damaged"):
+        box.fetch("2:4 (UID BODY.PEEK[] BINARY.SIZE[1])")
+    lines = bytes(box.stream.out).split(b"\r\n")
+    assert lines[0] == b"* 2 FETCH (UID 2 BODY[] NIL BINARY.SIZE[1] NIL)"
+    assert lines[1].startswith(b"* 3 FETCH (UID 3 BODY[] NIL BINARY.SIZE[1] 5)")
+    assert lines[2] == b"* 4 FETCH (UID 4 BODY[] {%d}" % len(PREFIX + PLAIN)
+
+
+def test_many_messages_in_chunks(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "CHUNK", 10)
+    for n in range(60):
+        box.put(b"Subject: %d\r\n\r\n%d\r\n" % (n, n), flags=DELETED if n % 7 == 0 else 0)
+    box.db.write_now(message.expunge, 1, 1, None, 0)
+    uids = list(box.select().uids)
+    out, _ = box.fetch("1:* (UID)")
+    assert out == b"".join(b"* %d FETCH (UID %d)\r\n" % pair for pair in enumerate(uids, 1))
+    out, _ = box.fetch("1,3,5:20,50 (UID)")
+    assert [int(line.split()[1]) for line in out.splitlines()] == [1, 3, *range(5, 21), 50]
+    out, _ = box.fetch("1:* (BODY[TEXT]<0.2>)")
+    assert out.count(b"FETCH") == out.count(b"\\Seen") == len(uids)
+    assert all(row.flags & SEEN for row in box.db.read_now(message.rows, 1, 1, 1, 100))
+
+
+def test_far_apart_uids(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(200):
+        box.put(b"Subject: %d\r\n\r\n\r\n" % n)
+    out, _ = box.fetch("1,2,80,81,199,202 (UID)")
+    assert [int(line.split()[1]) for line in out.splitlines()] == [1, 2, 80, 81, 199, 202]
+
+
+def test_large_letters_are_streamed(box: Box) -> None:
+    data = base64.encodebytes(bytes(range(256)) * 20_000).replace(b"\n", b"\r\n")
+    text = b"d=C3=A0i =\r\n" * 100_000
+    content = (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: application/pdf\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n"
+        + data
+        + b"\r\n--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+        + text
+        + b"\r\n--b--\r\n"
+    )
+    box.put(content)
+    out, _ = box.fetch("3 BODY[]")
+    assert out == b"* 3 FETCH (FLAGS (\\Seen) " + lit("BODY[]", PREFIX + content) + b")\r\n"
+    out, _ = box.fetch("3 (BODY.PEEK[1] UID)")
+    assert out == b"* 3 FETCH (UID 3 " + lit("BODY[1]", data) + b")\r\n"
+    raw = bytes(range(256)) * 20_000
+    out, _ = box.fetch("3 (BINARY.SIZE[1] BINARY.PEEK[1] BINARY.PEEK[2])")
+    assert out == b"* 3 FETCH (BINARY.SIZE[1] %d " % len(raw) + lit("BINARY[1]", raw, "~") + b" " + (
+        lit("BINARY[2]", "dài ".encode() * 100_000, "~") + b")\r\n"
+    )
+    out, _ = box.fetch("3 (BINARY.PEEK[1]<300000.400000> BODY.PEEK[]<100.300000>)")
+    assert out == b"* 3 FETCH (" + lit("BINARY[1]<300000>", raw[300_000:700_000], "~") + b" " + (
+        lit("BODY[]<100>", (PREFIX + content)[100:300_100]) + b")\r\n"
+    )
+    assert box.stream.most <= 300_000
+
+
+def test_many_copies_of_one_section_stay_bounded(box: Box) -> None:
+    box.put(b"Subject: x\r\n\r\n" + b"y" * 200_000)
+    items = " ".join(f"BODY.PEEK[]<{n}.200000>" for n in range(40))
+    out, _ = box.fetch(f"3 ({items})")
+    assert out.count(b"BODY[]<") == 40
+    assert box.stream.most < 3_000_000
+
+
+def test_a_stream_that_breaks_off_ends_the_connection(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.put(b"Subject: x\r\n\r\n" + b"y" * 2_000_000)
+    monkeypatch.setattr(box.blobs, "stream", lambda *_: iter([b"abc"]))
+    with pytest.raises(Gone):
+        box.fetch("3 BODY.PEEK[]")
+    assert box.stream.aborted
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
+def test_encodings_piece_by_piece(size: int) -> None:
+    """How the stream was cut must not matter."""
+    for encoding, raw in [
+        ("base64", base64.encodebytes(PDF)),
+        ("base64", base64.encodebytes(b"abcd").strip() + b"\r\n" + base64.encodebytes(b"efg")),
+        ("base64", b"YW Jj!\r\nZ"),
+        ("quoted-printable", b"a=3D b  \r\nc=\r\nd=E1=BB=8B\r\n=\r\nlast=2"),
+        ("quoted-printable", b"=41" * 500),
+    ]:
+        part = mime.Part("a", "b", "", encoding, "", "", 0, 0, len(raw), ())
+        pieces = iter([raw[i : i + size] for i in range(0, len(raw), size)])
+        assert b"".join(sections.decoded(encoding, pieces)) == mime.decode_body(raw, part)

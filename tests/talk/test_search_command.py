@@ -1,0 +1,262 @@
+"""SEARCH: every key, every form of answer, what is saved, what is indexed and what not yet, portions, damage."""
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from congvu.base.failure import Refused
+from congvu.codec.imap import SearchKey
+from congvu.mailstore import message
+from congvu.mailstore.message import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, Op
+from congvu.servers.imap import search
+from tests.talk.letters import NOW, Box, opened
+
+DAY = 86_400
+
+
+def letter(subject: str, body: str = "", **fields: str) -> bytes:
+    more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    return f"Subject: {subject}\r\n{more}\r\n{body}\r\n".encode()
+
+
+@contextmanager
+def filled(data: Path, indexed: bool) -> Iterator[Box]:
+    with opened(data) as box:
+        box.put(
+            letter(
+                "Quyết định số 5",
+                "Đường Nguyễn Huệ",
+                From="Trần Thị Bích <bich@angiang.gov.vn>",
+                To="Lê Văn An <an@x.vn>",
+                Cc="Phòng Tài chính <taichinh@x.vn>",
+                Bcc="Kín <kin@x.vn>",
+                Date="Sun, 20 Sep 2026 23:30:00 -0500",
+                Message_ID="<Một.1@x.vn>",
+                X_Priority="1 (Cao)",
+            ),
+            NOW,
+            SEEN,
+        )
+        box.put(
+            letter(
+                "Thông báo nghỉ lễ",
+                "Kính gửi " * 200,
+                From="an@x.vn",
+                To="bich@angiang.gov.vn",
+                Date="20 Sep 2026 01:00 +0700",
+                Message_ID="<hai.2@x.vn>",
+            ),
+            NOW - 2 * DAY,
+            FLAGGED | ANSWERED,
+            ("$Forwarded",),
+        )
+        box.put(letter("Re: quyet dinh", "sua duong", To="an@x.vn", In_Reply_To="<mot.1@x.vn>"), NOW - DAY, DRAFT)
+        box.put(letter("", ""), NOW - 10 * DAY, DELETED | SEEN)
+        box.recent_from = 3
+        if indexed:
+            box.index()
+        yield box
+
+
+@pytest.fixture(params=[True, False], ids=["indexed", "not yet indexed"])
+def box(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Box]:
+    with filled(tmp_path, request.param) as box:
+        yield box
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["indexed", "not yet indexed"])
+def same_box(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Box]:
+    """For questions that change nothing."""
+    with filled(tmp_path_factory.mktemp("box"), request.param) as box:
+        yield box
+
+
+@pytest.mark.parametrize(
+    ("keys", "uids"),
+    [
+        ("ALL", [1, 2, 3, 4]),
+        ("ANSWERED", [2]),
+        ("UNANSWERED", [1, 3, 4]),
+        ("DELETED", [4]),
+        ("UNDELETED", [1, 2, 3]),
+        ("DRAFT", [3]),
+        ("UNDRAFT", [1, 2, 4]),
+        ("FLAGGED", [2]),
+        ("UNFLAGGED", [1, 3, 4]),
+        ("SEEN", [1, 4]),
+        ("UNSEEN", [2, 3]),
+        ("RECENT", [3, 4]),
+        ("OLD", [1, 2]),
+        ("NEW", [3]),
+        ("KEYWORD $forwarded", [2]),
+        ("UNKEYWORD $Forwarded", [1, 3, 4]),
+        ("LARGER 1000", [2]),
+        ("SMALLER 1000", [1, 3, 4]),
+        ("SINCE 21-Sep-2026", [1]),
+        ("BEFORE 20-Sep-2026", [2, 4]),
+        ("ON 20-Sep-2026", [3]),
+        ("SENTON 20-Sep-2026", [1, 2]),
+        ("SENTSINCE 21-Sep-2026", []),
+        ("SENTBEFORE 21-Sep-2026", [1, 2]),
+        ('SUBJECT "quyet"', [1, 3]),
+        ('SUBJECT "QUYẾT ĐỊNH"', [1, 3]),
+        ("SUBJECT uyet", [1, 3]),
+        ('SUBJECT ""', [1, 2, 3, 4]),
+        ("FROM bich", [1]),
+        ("FROM tran", [1]),
+        ("TO an@x.vn", [1, 3]),
+        ("TO taichinh", []),
+        ("TO to:", []),
+        ("CC taichinh", [1]),
+        ("BCC kin", [1]),
+        ("HEADER Message-ID hai.2", [2]),
+        ('HEADER Message-Id "<HAI.2@x.vn>"', [2]),
+        ("HEADER In-Reply-To mot.1", [3]),
+        ("HEADER X-Priority cao", [1]),
+        ('HEADER X-Priority ""', [1]),
+        ('HEADER Cc ""', [1]),
+        ("HEADER Subject thong", [2]),
+        ("HEADER Received angiang", [1, 2, 3, 4]),
+        ("BODY duong", [1, 3]),
+        ('BODY "đường nguyễn"', [1]),
+        ("BODY quyet", []),
+        ('BODY ""', [1, 2, 3, 4]),
+        ('BODY "??"', []),
+        ("TEXT quyet", [1, 3]),
+        ("NOT TEXT quyet", [2, 4]),
+        ("TEXT duong TEXT quyet UNSEEN", [3]),
+        ("OR BODY duong SUBJECT thong", [1, 2, 3]),
+        ("OR (SEEN FLAGGED) (NOT SEEN NOT FLAGGED)", [3]),
+        ("NOT (OR SEEN FLAGGED)", [3]),
+        ("NOT NOT SEEN", [1, 4]),
+        ("NOT ALL", []),
+        ("OR ALL SEEN", [1, 2, 3, 4]),
+        ("2:3", [2, 3]),
+        ("UID 2:*", [2, 3, 4]),
+        ("UID 9:10", []),
+        ("NOT UID 2", [1, 3, 4]),
+        ("UID 1,3 SEEN", [1]),
+        ("OR UID 1 UID 4", [1, 4]),
+        ("SEEN BCC kin FROM bich BODY duong 1:2", [1]),
+    ],
+)
+def test_keys(same_box: Box, keys: str, uids: list[int]) -> None:
+    assert same_box.found(keys) == uids
+
+
+def test_within(box: Box) -> None:
+    """OLDER and YOUNGER (RFC 5032) are rows already; the parser does not know them yet."""
+    box.clock.move(NOW + 100 - box.clock.now())
+    view = box.select()
+    for name, number in (("YOUNGER", 200), ("OLDER", 200)):
+        assert isinstance(search.compiled(SearchKey(name, number=number), view, 1, NOW), search.Rows)
+
+
+def test_answers_of_rev1(box: Box) -> None:
+    box.db.write_now(message.store, 1, 1, [1], Op.ADD, DELETED, (), 0)
+    box.select()
+    box.db.write_now(message.expunge, 1, 1, [1], 0)
+    box.select()  # numbers are one less than UIDs now
+    assert box.search("ALL", by_uid=False)[0] == b"* SEARCH 1 2 3\r\n"
+    assert box.search("ALL", by_uid=True)[0] == b"* SEARCH 2 3 4\r\n"
+    assert box.search("LARGER 1000000", by_uid=True)[0] == b"* SEARCH\r\n"
+    assert box.search("1:2", by_uid=True)[0] == b"* SEARCH 2 3\r\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("RETURN () 1:3", b'* ESEARCH (TAG "t1") UID ALL 1:3\r\n'),
+        ("RETURN (MIN) ALL", b'* ESEARCH (TAG "t1") UID MIN 1\r\n'),
+        ("RETURN (MIN MAX COUNT) ALL", b'* ESEARCH (TAG "t1") UID MIN 1 MAX 4 COUNT 4\r\n'),
+        ("RETURN (ALL COUNT) NOT UID 2", b'* ESEARCH (TAG "t1") UID ALL 1,3:4 COUNT 3\r\n'),
+        ("RETURN (MIN MAX ALL COUNT) NOT ALL", b'* ESEARCH (TAG "t1") UID COUNT 0\r\n'),
+        ("RETURN (ALL) NOT ALL", b'* ESEARCH (TAG "t1") UID\r\n'),
+        ("RETURN (SAVE) ALL", b""),
+        ("RETURN (SAVE COUNT) ALL", b'* ESEARCH (TAG "t1") UID COUNT 4\r\n'),
+    ],
+)
+def test_esearch(same_box: Box, command: str, line: bytes) -> None:
+    assert same_box.search(command)[0] == line
+
+
+def test_rev2_answers_esearch(box: Box) -> None:
+    box.enabled = ("IMAP4REV2",)
+    assert box.search("SEEN", by_uid=False)[0] == b'* ESEARCH (TAG "t1") ALL 1,4\r\n'
+    assert box.search("RECENT")[0] == b'* ESEARCH (TAG "t1") UID\r\n'
+
+
+def test_saved(box: Box) -> None:
+    view = box.select()
+    for command, saved in [
+        ("RETURN (SAVE) UNSEEN", [2, 3]),
+        ("RETURN (ALL) ALL", [2, 3]),
+        ("RETURN (SAVE MIN) ALL", [1]),
+        ("RETURN (SAVE MIN MAX) ALL", [1, 4]),
+        ("RETURN (SAVE MIN COUNT) ALL", [1, 2, 3, 4]),
+        ("RETURN (SAVE) NOT ALL", []),
+    ]:
+        box.search(command)
+        assert list(view.saved) == saved, command
+    box.search("RETURN (SAVE) UNSEEN")
+    assert box.found("$") == [2, 3]
+    assert box.found("UID $ DRAFT") == [3]
+    with pytest.raises(Refused, match="bad-sequence"):
+        box.search("RETURN (SAVE) 9")
+    assert view.saved == array("I")
+
+
+def test_modseq(box: Box) -> None:
+    box.db.write_now(message.store, 1, 1, [2], Op.ADD, DELETED, (), 0)
+    (row,) = box.db.read_now(message.rows, 1, 1, 2, 2)
+    assert box.search(f"MODSEQ {row.modseq}")[0] == b"* SEARCH 2 (MODSEQ %d)\r\n" % row.modseq
+    assert "CONDSTORE" in box.enabled
+    assert box.search(f"MODSEQ {row.modseq + 1}")[0] == b"* SEARCH\r\n"
+    assert box.search("RETURN (COUNT) MODSEQ 1")[0] == b'* ESEARCH (TAG "t1") UID COUNT 4 MODSEQ %d\r\n' % row.modseq
+    (first,) = box.db.read_now(message.rows, 1, 1, 1, 1)
+    assert box.search("RETURN (MIN) MODSEQ 1")[0] == b'* ESEARCH (TAG "t1") UID MIN 1 MODSEQ %d\r\n' % first.modseq
+
+
+def test_new_letters_are_no_part_of_the_view(box: Box) -> None:
+    view = box.select()
+    box.put(letter("Quyết định mới"))
+    box.view = view
+    assert box.found("SUBJECT quyet") == [1, 3]
+    assert box.found("TEXT quyet") == [1, 3]
+    assert box.found("UNSEEN") == [2, 3]
+
+
+def test_portions(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one read looks at must not matter."""
+    for n in range(40):
+        box.put(letter(f"Số {n}", f"phần {n}", Bcc=f"u{n}@x.vn"), NOW, SEEN if n % 3 else 0)
+    programs = ["SEEN", "SUBJECT so", "BCC u1", "NOT BODY phan", "OR UNSEEN BCC u2", "UID 3,17,30:33 SUBJECT so"]
+    before = [box.found(p) for p in programs]
+    assert before[1] == [1, *range(5, 45)] and len(before[2]) == 11 and before[3] == [1, 2, 3, 4]
+    for name in ("PORTION", "PORTION_BYTES", "WAITING", "NUMBERS"):
+        monkeypatch.setattr(search, name, 3)
+    monkeypatch.setattr("congvu.mailstore.scan._FEW", 1)
+    assert [box.found(p) for p in programs] == before
+
+
+def test_a_damaged_letter_does_not_match(box: Box) -> None:
+    for file in (box.data / "blobs").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    assert box.found("BCC kin") == []
+    assert box.found("SUBJECT quyet") == [1, 3]
+
+
+def test_sent_day() -> None:
+    for text, day in [
+        (b'("Thu, 1 Jan 1970 23:59:59 -0500" NIL', 0),
+        (b'("2 january 1970 0:0 +0700" NIL', 1),
+        (b"({24}\r\n03 Jan 1970 00:00 +0000", 2),
+        (b"(NIL NIL", None),
+        (b'("31 Feb 1970" NIL', None),
+        (b'("1 Xxx 1970" NIL', None),
+    ]:
+        assert search.sent_day(text) == day
