@@ -86,7 +86,7 @@ TABLE = {
         row("APPEND", KNOWN, parse.no_append, messages.append_without_letter, letter=messages.append),
         row("IDLE", KNOWN, parse.nothing, mailboxes.idle, capabilities=("IDLE",)),
         row("CHECK", SELECTED, parse.nothing, signin.noop, Tell.NOW),
-        row("CLOSE", SELECTED, parse.nothing, mailboxes.close, Tell.NOTHING),
+        row("CLOSE", SELECTED, parse.nothing, messages.close, Tell.NOTHING),
         row("UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",)),
         row("EXPUNGE", SELECTED, parse.nothing, messages.expunge),
         row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",)),

@@ -12,13 +12,15 @@ from congvu.base.failure import Refused
 from congvu.codec.imap import Create, Listing, Named, Nothing, Rename, Select, Status
 from congvu.codec.imap_names import Pattern
 from congvu.db.engine import Tx
-from congvu.mailstore import changes, mailbox, message
+from congvu.mailstore import changes, mailbox, message, scan
 from congvu.mailstore.mailbox import Mailbox
 from congvu.servers.imap.session import Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_lines
 
 # mailbox.role ↔ RFC 6154. \All and \Flagged are views over other mailboxes, which are not offered.
 USES = {"sent": "\\Sent", "drafts": "\\Drafts", "junk": "\\Junk", "trash": "\\Trash", "archive": "\\Archive"}
+
+PORTION = 1_000  # messages looked at for the first unseen one, which is mostly near the end or nowhere
 
 
 # SELECT, EXAMINE, CLOSE, UNSELECT
@@ -37,17 +39,17 @@ def _open(tx: Tx, account_id: int, name: str, want_unseen: bool) -> _Opened:
     if box is None:
         raise Refused("no-such-mailbox", name=name[:100])
     uids = message.uids(tx, account_id, box.id) if box.messages else array("I")
-    unseen = _first_unseen(tx, account_id, box.id) if want_unseen and box.unseen else None
+    unseen = _first_unseen(tx, account_id, box.id, uids) if want_unseen and box.unseen else None
     return _Opened(box, uids, changes.highest(tx, account_id), unseen)
 
 
-def _first_unseen(tx: Tx, account_id: int, mailbox_id: int) -> int | None:
-    found = tx.one(
-        "SELECT uid FROM message WHERE account_id = ? AND mailbox_id = ? AND (flags & 1) = 0 ORDER BY uid LIMIT 1",
-        account_id,
-        mailbox_id,
-    )
-    return int(found[0]) if found else None
+def _first_unseen(tx: Tx, account_id: int, mailbox_id: int, uids: "array[int]") -> int | None:
+    for start in range(0, len(uids), PORTION):
+        ends = uids[start], uids[min(start + PORTION, len(uids)) - 1]
+        found = scan.select(tx, account_id, mailbox_id, *ends, scan.none_of(scan.has_flag(message.SEEN)))
+        if found:
+            return found[0]
+    return None
 
 
 async def select(session: Session, command: Select) -> Done:
@@ -100,16 +102,6 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
 
 
 async def unselect(session: Session, _: Nothing) -> Done:
-    await session.deselect()
-    return Done()
-
-
-async def close(session: Session, _: Nothing) -> Done:
-    """rfc9051 6.4.1: what is flagged \\Deleted goes, silently."""
-    view = session.view()
-    if not view.read_only:
-        db, clock = session.services.db, session.services.clock
-        await db.write(message.expunge, view.account_id, view.mailbox_id, None, clock.now())
     await session.deselect()
     return Done()
 

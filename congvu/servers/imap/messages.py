@@ -13,7 +13,7 @@ from congvu.codec import uidset
 from congvu.codec.imap import Append, Copy, Nothing, Store, StoreOp, Uids
 from congvu.codec.imap_words import Bad, Literal
 from congvu.db.engine import Tx
-from congvu.mailstore import mailbox, message
+from congvu.mailstore import mailbox, message, scan
 from congvu.mailstore.message import Op
 from congvu.servers.imap.session import CHUNK, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
@@ -171,21 +171,34 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
 
 async def expunge(session: Session, _: Nothing) -> Done:
     view = session.writable()
-    return await _expunge(session, view, view.uids)
+    return await remove(session, view, view.uids)
 
 
 async def uid_expunge(session: Session, command: Uids) -> Done:
     view = session.writable()
-    return await _expunge(session, view, view.resolve(command.set, by_uid=True))
+    return await remove(session, view, view.resolve(command.set, by_uid=True))
 
 
-async def _expunge(session: Session, view: Selected, uids: "array[int]") -> Done:
-    for chunk in _chunks(uids):
-        gone = await session.services.db.write(
-            message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now()
-        )
-        if gone:
-            session.hint()
+async def close(session: Session, _: Nothing) -> Done:
+    """rfc9051 6.4.1: what is flagged \\Deleted goes, silently."""
+    view = session.view()
+    if not view.read_only:
+        await remove(session, view, view.uids)
+    await session.deselect()
+    return Done()
+
+
+async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:
+    """Those of `uids` that are flagged \\Deleted go. A read finds them: the writer then does no more than it must."""
+    if not uids:
+        return Done()
+    db = session.services.db
+    flagged = await db.read(
+        scan.select, view.account_id, view.mailbox_id, uids[0], uids[-1], scan.has_flag(message.DELETED)
+    )
+    for chunk in _chunks(meet(uids, flagged)):
+        await db.write(message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now())
+        session.hint()
     return Done()
 
 
