@@ -144,12 +144,11 @@ def _init(
     hostname: str = "",
     insecure_loopback: bool = False,
 ) -> Config:
-    from congvu.actions import accounts
     from congvu.directory import profile as profiles
 
     if (data / configuration.FILE).exists():
         raise Refused("config-exists", path=data / configuration.FILE)
-    rules = profiles.load(profile)
+    profiles.load(profile)  # before anything is written
     wished = Config(
         domains=tuple(domains),
         hostname=hostname or f"mail.{domains[0].lower()}",
@@ -163,12 +162,21 @@ def _init(
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)
     _make_certificate(data, config)
-    with _database(config, data) as database:
-        database.migrate()
-        clock = SystemClock()
-        database.write_now(accounts.furnish, config, rules, Identifiers(clock), clock.now())
+    _furnish(config, data)
     configuration.write_initial(data, wished)  # last: a folder with this file is whole
     return configuration.load(data)
+
+
+def _furnish(config: Config, data: Path) -> None:
+    """The newest schema, and what every mail domain must have. May run again."""
+    from congvu.actions import accounts
+    from congvu.directory import profile as profiles
+
+    rules = profiles.load(config.profile)
+    clock = SystemClock()
+    with _database(config, data) as database:
+        database.migrate()
+        database.write_now(accounts.furnish, config, rules, Identifiers(clock), clock.now())
 
 
 def _has_ipv6() -> bool:
@@ -234,6 +242,7 @@ def _serve(config: Config, data: Path, ready: str) -> None:
     from congvu.main import serve as run
 
     start_logging()
+    _furnish(config, data)  # a domain may have been added to the configuration
     code = run(config, data, ready=lambda: typer.echo(ready))
     if code:
         raise typer.Exit(code)

@@ -75,6 +75,8 @@ class Doors:
             self._failures.check(ip, address)
             if not await self._prove(proof, held, stored, password):
                 self._failures.note(ip, address)
+                # What was typed as an unknown login may well be a password: it is not written down.
+                log.info("sign-in failed: %s from %s", address if held else "unknown login", printable(ip, 60))
                 raise Refused("bad-credentials")
         self._failures.forget(ip, address)
         return _admitted(held)
@@ -107,6 +109,7 @@ class Doors:
     def failed(self, login: str, ip: str) -> None:
         """Counts a SCRAM exchange that proved nothing."""
         self._failures.note(ip, self._full(login))
+        log.info("sign-in by SCRAM failed from %s", printable(ip, 60))
 
     def _full(self, login: str) -> str:
         """A login as an address: the local part suffices while there is a single domain (row 2.20)."""
@@ -220,7 +223,6 @@ class _Failures:
             self._counts[key] = (count + 1, now)
         while len(self._counts) > _MOST_COUNTED:
             self._counts.popitem(last=False)
-        log.info("sign-in failed: %s from %s", printable(address, 100), printable(ip, 60))
 
     def forget(self, ip: str, address: str) -> None:
         """After a success. The IP's own count stays: one good password must not free a guesser of others."""

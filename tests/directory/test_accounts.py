@@ -15,7 +15,7 @@ from congvu.actions.accounts import Doors, NewAccount
 from congvu.base.clock import Identifiers, ManualClock
 from congvu.base.config import Config, Limits, TlsSettings
 from congvu.base.failure import NotNow, Refused
-from congvu.base.observe import Secret
+from congvu.base.observe import Secret, log
 from congvu.codec import sasl
 from congvu.db.engine import Database
 from congvu.directory import addresses, credentials, people, profile
@@ -193,6 +193,23 @@ def test_wrong_passwords_make_it_wait(db: Database, ids: Identifiers, door: Door
         assert await door.try_("khac", "đúng", "2001:db8:1:3::1") == "khac@angiang.gov.vn"
 
     asyncio.run(talk())
+
+
+def test_the_log_holds_no_password(
+    db: Database, ids: Identifiers, door: Door, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(db, ids, "nthue", credentials.make(Secret("đúng")))
+    monkeypatch.setattr(log, "propagate", True)
+
+    async def talk() -> None:
+        await door.try_("nthue", "bí mật 1")
+        await door.try_("bi-mat-2", "bí mật 1")  # typed into the wrong field
+        door.doors.failed("bi-mat-2", "10.0.0.1")
+
+    with caplog.at_level("DEBUG", "congvu"):
+        asyncio.run(talk())
+    assert "nthue@angiang.gov.vn from 10.0.0.1" in caplog.text
+    assert "bí mật" not in caplog.text and "bi-mat" not in caplog.text
 
 
 def test_unknown_logins_take_as_long(db: Database, ids: Identifiers, config: Config) -> None:
