@@ -94,31 +94,11 @@ def end_point_binding(pem: bytes) -> bytes:
 class Stream(asyncio.Protocol):
     """One connection. All methods belong to the event loop's thread; one reader at a time."""
 
-    __slots__ = (
-        "_at_rest",
-        "_buffer",
-        "_closing",
-        "_ended",
-        "_eof",
-        "_held",
-        "_loop",
-        "_lost",
-        "_need",
-        "_nudged",
-        "_read_by",
-        "_reader",
-        "_ssl",
-        "_stopping",
-        "_stuck",
-        "_timer",
-        "_timer_at",
-        "_tls",
-        "_transport",
-        "_write_by",
-        "_writer",
-        "peer",
-        "port",
-    )
+    # fmt: off
+    __slots__ = ("_at_rest", "_buffer", "_closing", "_ended", "_eof", "_held", "_loop", "_lost", "_need", "_nudged",
+                 "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_timer", "_timer_at", "_tls", "_transport",
+                 "_write_by", "_writer", "peer", "port")
+    # fmt: on
 
     def __init__(self, peer: str = "", port: int = 0, tls: Tls | None = None) -> None:
         self.peer = peer  # the peer's IP address

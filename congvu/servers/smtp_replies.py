@@ -61,6 +61,10 @@ REPLIES: dict[str, tuple[int, str]] = {
     "smtp-too-many-errors": (421, "4.7.0"),
     "smtp-too-many-sign-ins": (421, "4.7.0"),
     "smtp-session-too-long": (421, "4.4.2"),
+    "smtp-too-many-connections": (421, "4.7.0"),
+    "smtp-stopping": (421, "4.3.2"),
+    "smtp-too-slow": (421, "4.4.2"),
+    "smtp-trouble": (421, "4.3.0"),
     "smtp-message-too-big": (552, "5.3.4"),
     "smtp-bare-line-end": (550, "5.6.0"),
     "smtp-text-line-too-long": (550, "5.6.0"),
@@ -87,13 +91,10 @@ _NOT_NOW = (451, "4.3.0")
 
 
 def manners(hostname: str) -> Manners:
-    """What SMTP says where its session cannot."""
-    return Manners(
-        too_many=smtp.reply(421, "4.7.0", f"{hostname} too many connections, try again later"),
-        stopping=smtp.reply(421, "4.3.2", f"{hostname} service shutting down, try again later"),
-        too_slow=smtp.reply(421, "4.4.2", f"{hostname} timeout, closing connection"),
-        trouble=smtp.reply(421, "4.3.0", f"{hostname} internal trouble, try again later"),
-    )
+    """What SMTP says where its session cannot: in English, as nobody has spoken of SMTPUTF8."""
+    words = ("smtp-too-many-connections", "smtp-stopping", "smtp-too-slow", "smtp-trouble")
+    too_many, stopping, too_slow, trouble = (reply(word, False, host=hostname) for word in words)
+    return Manners(too_many, stopping, too_slow, trouble)
 
 
 @cache
