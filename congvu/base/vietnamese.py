@@ -36,8 +36,13 @@ def words(text: str) -> list[str]:
     """Runs of letters and digits in order, folded or as they are; of a longer run the first WORD_LIMIT characters."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)  # a decomposed mark is no letter and would cut the word
-    found = _WORD.findall(text)
-    if any(len(word) > WORD_LIMIT for word in found):
+    found: list[str] = []
+    for chunk in text.split():
+        if chunk.isalnum():  # most are; three times faster than the pattern
+            found.append(chunk)
+        else:
+            found += _WORD.findall(chunk)
+    if max(map(len, found), default=0) > WORD_LIMIT:
         return [word[:WORD_LIMIT] for word in found]
     return found
 

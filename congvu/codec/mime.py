@@ -243,7 +243,7 @@ class _Scanner:
                     if self.parts_left <= 1:  # no room for more: the rest is the last, closed part
                         break
                 elif exact is None:
-                    # A longer boundary begins alike. A pattern, dear to make, so only now, passes over millions of them.
+                    # A longer boundary begins alike. A pattern passes over millions; it costs, so it is made only now.
                     exact = re.compile(re.escape(mark) + rb"(?:--)?[ \t\r]*+(?:\n|\Z)")
                 if exact is None:
                     at = data.find(mark, max(next_start - 1, after), end)
