@@ -523,3 +523,31 @@ def test_stores_of_ones_own_are_not_news(program: Program) -> None:
         await one.close()
 
     talk(program, go)
+
+
+def test_much_news_comes_in_portions(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("congvu.servers.imap.view._ROWS", 2)
+    monkeypatch.setattr("congvu.servers.imap.view._LIMIT", 3)
+    monkeypatch.setattr("congvu.servers.imap.messages.AT_ONCE", 2)
+
+    async def go(listener: Listener) -> None:
+        one, two = await signed_in(listener), await signed_in(listener)
+        for _ in range(7):
+            await append(one)
+        await one.ask(b"SELECT INBOX")
+        await two.ask(b"EXAMINE INBOX")
+        assert len(await one.ask(b"STORE 1:* FLAGS (\\Deleted)")) == 8
+        assert len(await one.ask(b"STORE 1:3 +FLAGS (\\Seen)")) == 4
+        told = await two.ask(b"NOOP")
+        flags = [line for line in told if b" FETCH " in line]
+        assert {line.split()[1] for line in flags} == {b"%d" % n for n in range(1, 8)}
+        assert flags[-1] == b"* 3 FETCH (UID 3 FLAGS (\\Seen \\Deleted))"
+        await append(one)
+        assert len(await one.ask(b"EXPUNGE")) == 8
+        told = await two.ask(b"NOOP")
+        assert [line.split()[2] for line in told[:-1]].count(b"EXPUNGE") == 7
+        assert b"* 1 EXISTS" in told
+        assert await two.ask(b"NOOP") == [b"t OK Done"]
+        assert (await two.ask(b"UID SEARCH ALL"))[0] == b"* SEARCH 8"
+
+    talk(program, go)

@@ -544,18 +544,28 @@ class Session:
         if view is None or tell is Tell.NOTHING:
             return
         now = self._loop.time()
-        news = None
-        if tell is Tell.NOW or self._hinted or now - self._looked > LOOK_SECONDS:
+        asked = tell is Tell.NOW or self._hinted or now - self._looked > LOOK_SECONDS
+        if asked:
             self._hinted = False
             self._looked = now
-            try:
-                news = await self.services.db.read(
-                    read_news, view.account_id, view.mailbox_id, view.modseq, tuple(view.own)
-                )
-            except NotNow:
-                self._hinted = True  # the command itself has been done: its answer does not hang on this
-        lines = view.tell(news, can_expunge=tell is not Tell.HELD, rev2=self.rev2, condstore=self.condstore)
-        self.send(*lines)
+        more = True
+        while more:
+            news = None
+            if asked:
+                try:
+                    news = await self.services.db.read(
+                        read_news, view.account_id, view.mailbox_id, view.modseq, tuple(view.own)
+                    )
+                except NotNow:
+                    self._hinted = True  # the command itself has been done: its answer does not hang on this
+            lines = view.tell(news, can_expunge=tell is not Tell.HELD, rev2=self.rev2, condstore=self.condstore)
+            more = news is not None and news.more
+            if len(lines) < 100:
+                self.send(*lines)
+                continue
+            for piece in pieces(lines):
+                self.send(piece)
+                await self.stream.drain()
 
 
 @lru_cache(256)

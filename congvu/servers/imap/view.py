@@ -19,6 +19,7 @@ from congvu.mailstore import changes, mailbox, message
 
 _FLAG_TEXT = tuple(" ".join(name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1) for flags in range(32))
 _LIMIT = 10_000  # changes read at once; a session that slept longer reads on in further rounds of the same transaction
+_ROWS = 10_000  # messages whose flags changed that are told at once: somebody may have changed a million
 _PIECE = 500  # UIDs further apart than this are looked up by ranges of their own
 
 
@@ -42,6 +43,7 @@ class News:
     flags: tuple[message.Row, ...]  # messages whose flags changed, as they are now, ascending
     keywords: tuple[str, ...] | None  # of the mailbox; None: nothing happened in it
     deleted: bool = False  # the mailbox itself is gone
+    more: bool = False  # there is more in the log: read on from `modseq`
 
 
 _NO_UIDS = array("I")  # shared: never extended
@@ -152,7 +154,7 @@ class Selected:
         lines: list[bytes] = []
         if news is not None:
             self.modseq = max(self.modseq, news.modseq)
-            self.own.clear()
+            self.own = {modseq for modseq in self.own if modseq > news.modseq} if self.own else self.own
             gone = self.uids if news.deleted else news.vanished
             if gone:
                 self.gone = join(self.gone, meet(self.uids, gone))
@@ -224,7 +226,11 @@ def read_news(tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collec
     appeared: set[int] = set()
     vanished: set[int] = set()
     flags: set[int] = set()
+    reached = modseq
     for change in _changes(tx, account_id, mailbox_id, modseq):
+        if len(flags) >= _ROWS and change.modseq > reached:
+            break
+        reached = max(reached, change.modseq)
         match change.kind:
             case changes.Kind.APPEARED:
                 appeared.update(uidset.decode(change.uids))
@@ -234,13 +240,16 @@ def read_news(tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collec
                 flags.update(uidset.decode(change.uids))
             case _:
                 pass
+    else:
+        reached = highest
     flags -= vanished
     return News(
-        highest,
+        reached,
         array("I", sorted(appeared)),
         array("I", sorted(vanished)),
         tuple(rows_of(tx, account_id, mailbox_id, sorted(flags))),
         box.keywords,
+        more=reached < highest,
     )
 
 
