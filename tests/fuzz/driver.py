@@ -59,7 +59,7 @@ def bend(chance: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) 
 
 def harnesses(only: str) -> list[ModuleType]:
     names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"__init__", "driver", "conftest"})
-    names = [name for name in names if not name.startswith("test_") and only in {"", name}]
+    names = [name for name in names if not name.startswith("test_") and only in {"", name, name.removeprefix("fuzz_")}]
     if not names:
         raise SystemExit(f"no harness {only!r} in {HERE.name}/")
     return [importlib.import_module(f"tests.fuzz.{name}") for name in names]

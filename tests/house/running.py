@@ -54,6 +54,10 @@ def clean(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k != "CONGVU_KILL_AT"} | {"COLUMNS": "200"} | dict(more or {})
 
 
+class EndedError(Exception):
+    """The server ended instead of opening its doors."""
+
+
 @dataclass
 class House:
     """A data folder with `people` accounts u00…, and the server on it when it is started."""
@@ -74,8 +78,8 @@ class House:
             config = self.data / "congvu.toml"
             text = config.read_text("utf-8")
             lines = "".join(f"{key} = {value}\n" for key, value in self.limits.items())
-            assert "[limits]" not in text
-            config.write_text(f"{text}\n[limits]\n{lines}", "utf-8")
+            assert "\n[limits]\n" in text
+            config.write_text(text.replace("\n[limits]\n", f"\n[limits]\n{lines}"), "utf-8")
         salt = os.urandom(8)
         hashed = "{SSHA512}" + base64.b64encode(hashlib.sha512(PASSWORD.encode() + salt).digest() + salt).decode()
         rows = self.data.with_name(f"{self.data.name}-people.csv")
@@ -94,6 +98,7 @@ class House:
 
     def start(self, *, kill_at: str = "", file_blocks: int = 0) -> None:
         more = {"CONGVU_KILL_AT": kill_at} if kill_at else {}
+        before = len(self.log())
         log = self.data.with_name(f"{self.data.name}.log").open("ab")
         # No file may grow beyond so many blocks of 1 KiB: a full disk for who may not mount one.
         limit = ["bash", "-c", f'ulimit -f {file_blocks} && exec "$0" "$@"'] if file_blocks else []
@@ -106,8 +111,9 @@ class House:
         )
         log.close()
         end = time.monotonic() + PATIENCE
-        while not (self.answers("smtp") and self.answers("imap")):
-            assert self.process.poll() is None, f"the server ended: {self.log()[-2000:]}"
+        while "/ ready" not in self.log()[before:]:
+            if self.process.poll() is not None:
+                raise EndedError(self.log()[-2000:])
             assert time.monotonic() < end, f"the server does not answer: {self.log()[-2000:]}"
             time.sleep(0.05)
 
@@ -152,8 +158,11 @@ class House:
 
     def imap(self, person: int) -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", self.port("imap"), timeout=PATIENCE)
-        # imaplib's login() knows ASCII only; AUTHENTICATE PLAIN carries UTF-8.
-        client.authenticate("PLAIN", lambda _: f"\0{self.address(person)}\0{PASSWORD}".encode())
+        try:  # imaplib's login() knows ASCII only; AUTHENTICATE PLAIN carries UTF-8.
+            client.authenticate("PLAIN", lambda _: f"\0{self.address(person)}\0{PASSWORD}".encode())
+        except (OSError, imaplib.IMAP4.error):
+            client.shutdown()
+            raise
         return client
 
     def smtp(self, door: str = "smtp") -> smtplib.SMTP:
