@@ -67,14 +67,15 @@ _ADAPTERS = _adapters()
 
 @lru_cache(maxsize=4096)
 def _prepared(sql: str) -> tuple[bytes, tuple[int, ...]]:
-    text, lists = translate(sql, "= ANY (%s::bigint[])", "<> ALL (%s::bigint[])", "%s", double_percent=True)
+    text, lists = translate(sql, "= ANY (%s::text::bigint[])", "<> ALL (%s::text::bigint[])", "%s", double_percent=True)
     return text.encode(), lists
 
 
 def _with_lists(params: tuple[object, ...], lists: tuple[int, ...]) -> list[object]:
     bound = list(params)
     for at in lists:
-        bound[at] = list(cast(Sequence[int], bound[at]))
+        # As text: psycopg chooses an array's type by its first numbers, and a statement planned for smallint[] stays so.
+        bound[at] = "{" + ",".join(map(str, cast(Sequence[int], bound[at]))) + "}"
     return bound
 
 
@@ -295,6 +296,8 @@ class _ReadingEnd:
             finally:
                 tx.touched.clear()
                 self._line.rollback()
+        except errors.ReadOnlySqlTransaction:
+            raise  # a bug of ours; in the writer it means that the server has become a standby
         except Exception as error:
             told = _judge(error)[1]
             if told is error:
