@@ -4,10 +4,14 @@ Every function looks at one range of UIDs that the caller bounds, and gives asce
 decided by the engine, so that fifty thousand messages cost some milliseconds; only text is looked at here.
 """
 
+import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache, lru_cache
+from itertools import accumulate
 from typing import Any
 
 from congvu.base.vietnamese import fold
@@ -148,10 +152,38 @@ def column(tx: Tx, account_id: int, mailbox_id: int, uids: Collection[int], want
     return rows
 
 
+@cache
+def _shapes() -> dict[str, str]:
+    """For each ASCII character all characters of the alphabets' blocks that `fold` makes it of."""
+    shapes: dict[str, str] = {}
+    for code in (*range(0x20, 0x250), *range(0x1E00, 0x1F00), 0x212A, 0x212B):
+        folded = fold(chr(code))
+        if len(folded) == 1 and folded.isascii():
+            shapes[folded] = shapes.get(folded, "") + chr(code)
+    return shapes
+
+
+@lru_cache(maxsize=64)
+def _pattern(needle: str) -> re.Pattern[str]:
+    """Finds in raw text what `needle`, folded and ASCII, would be found for in folded text."""
+    shapes = _shapes()
+    classes = (f"[{re.escape(shapes.get(character, character))}]" for character in needle)
+    return re.compile("[\u0300-\u036f]*+".join(classes))
+
+
 def containing(found: Sequence[tuple[int, str]], needle: str) -> list[int]:
     """The UIDs whose text, one line each, holds `needle`, which is already folded."""
-    # One fold of all is many times faster than a fold of each; the line feeds between them stay.
-    lines = fold("\n".join(text for _, text in found)).split("\n")
-    if len(lines) != len(found):
-        lines = [fold(text) for _, text in found]
-    return [uid for (uid, _), line in zip(found, lines, strict=True) if needle in line]
+    if needle.isascii() and needle:
+        # One pattern over all texts as they are costs a fifth of folding them.
+        lines = [text for _, text in found]
+        joined = "\n".join(lines)
+        if joined.count("\n") == len(found) - 1 and "\n" not in needle:
+            ends = list(accumulate(map(len, lines), lambda end, length: end + 1 + length))
+            uids = []
+            match = _pattern(needle).search(joined)
+            while match:
+                at = bisect_left(ends, match.end())
+                uids.append(found[at][0])
+                match = _pattern(needle).search(joined, ends[at] + 1)
+            return uids
+    return [uid for uid, text in found if needle in fold(text)]

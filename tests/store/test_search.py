@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from congvu.base.clock import Identifiers, ManualClock
+from congvu.base.vietnamese import fold
 from congvu.codec import mime
 from congvu.db import open_blobs
 from congvu.db.blobs import BlobKeeper
@@ -327,3 +330,13 @@ def test_scan(store: Store) -> None:
     assert [uid for uid, _ in store.read(c.column, 1, 1, [1, 20], c.Column.LETTER)] == [1, 20]
     letters = [letter for _, letter in store.read(c.column, 1, 1, [5, 6], c.Column.LETTER)]
     assert list(store.read(c.uids_of, 1, 1, set(letters))) == [5, 6]
+
+
+LETTERS = st.text(st.sampled_from("aAáạÂấđĐdDuưừ eéễ\u0301\u0323\u031b-ñıİſKßЖж1\n"), max_size=12)
+
+
+@given(st.lists(LETTERS, max_size=5), LETTERS)
+def test_containing_is_a_substring_of_the_fold(texts: list[str], needle: str) -> None:
+    pairs = list(enumerate(texts))
+    folded = fold(needle)
+    assert scan.containing(pairs, folded) == [n for n, text in pairs if folded in fold(text)]

@@ -257,7 +257,16 @@ def test_many_messages_in_chunks(box: Box, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(row.flags & SEEN for row in box.db.read_now(message.rows, 1, 1, 1, 100))
 
 
-def test_far_apart_uids(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_neighbour_does_not_stand_in_for_what_is_gone(box: Box) -> None:
+    box.put(PLAIN)
+    box.select()
+    box.db.write_now(message.store, 1, 1, [1], Op.ADD, DELETED, (), 0)
+    box.db.write_now(message.expunge, 1, 1, None, 0)
+    out, done = box.fetch("1,3 (UID)")
+    assert out == b"* 3 FETCH (UID 3)\r\n" and done.code == "EXPUNGEISSUED"
+
+
+def test_far_apart_uids(box: Box) -> None:
     for n in range(200):
         box.put(b"Subject: %d\r\n\r\n\r\n" % n)
     out, _ = box.fetch("1,2,80,81,199,202 (UID)")

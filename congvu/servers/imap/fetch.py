@@ -172,7 +172,7 @@ def _rows(tx: Tx, account_id: int, mailbox_id: int, uids: "array[int]") -> list[
                 found += message.rows(tx, account_id, mailbox_id, uids[start], uids[i - 1])
                 start = i
     found += message.rows(tx, account_id, mailbox_id, uids[start], uids[-1])
-    return found if len(found) == len(uids) else [row for row in found if row.uid in wanted]
+    return found if uids[-1] - uids[0] + 1 == len(uids) else [row for row in found if row.uid in wanted]
 
 
 def _chunk(
@@ -187,8 +187,10 @@ def _chunk(
         numbers = [number_of[row.uid] for row in rows]
     needs = wanted.needs
     letters = {row.letter_id for row in rows} if needs > Needs.ROW else set()
-    rendered = message.rendered(tx, letters) if any(i.needs is Needs.RENDERED for i in wanted.simple) else {}
-    answer.damaged = bool(rendered) and len(rendered) < len(letters)
+    rendered: dict[int, tuple[bytes, bytes]] = {}
+    if any(item.needs is Needs.RENDERED for item in wanted.simple):
+        rendered = message.rendered(tx, letters)
+        answer.damaged = len(rendered) < len(letters)
     batch = Batch(rows, rendered, wanted.recent_from)
     heads = map(wanted.form.__mod__, zip(numbers, *(item.values(batch) for item in wanted.simple), strict=True))
     if needs < Needs.BODY:

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any as Anything
 
 from congvu.base.observe import log
 from congvu.base.vietnamese import fold
@@ -62,7 +63,7 @@ class Values:
     """What stands with a letter: `holds` picks the UIDs from pairs of UID and value."""
 
     column: Column
-    holds: Callable[[list[tuple[int, object]]], list[int]] = field(compare=False)
+    holds: Callable[[list[tuple[int, Anything]]], list[int]] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,8 @@ def _containing(column: Column, needle: str, line: Callable[[str], str] | None =
     """A letter's column that holds a text, whatever its case and marks. The empty text occurs in every value."""
     folded = fold(needle)
 
-    def holds(pairs: list[tuple[int, object]]) -> list[int]:
-        texts = [(uid, str(value) if line is None else line(str(value))) for uid, value in pairs]
-        return scan.containing(texts, folded)
+    def holds(pairs: list[tuple[int, str]]) -> list[int]:
+        return scan.containing(pairs if line is None else [(uid, line(value)) for uid, value in pairs], folded)
 
     return Values(column, holds)
 
@@ -209,7 +209,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 def sent_day(envelope: bytes) -> int | None:
     """The day of the Date: header as it is written there, whatever its time and zone (rfc9051 6.4.4 SENTON)."""
-    found = _DATE.search(bytes(envelope))
+    found = _DATE.search(envelope)
     month = _MONTH.get(found[2].lower()) if found else None
     if found is None or month is None:
         return None
@@ -220,8 +220,8 @@ def sent_day(envelope: bytes) -> int | None:
 
 
 def _sent(holds: Callable[[int], bool]) -> Node:
-    def pick(pairs: list[tuple[int, object]]) -> list[int]:
-        days = ((uid, sent_day(value)) for uid, value in pairs if isinstance(value, bytes))
+    def pick(pairs: list[tuple[int, bytes]]) -> list[int]:
+        days = ((uid, sent_day(value)) for uid, value in pairs)
         return [uid for uid, day in days if day is not None and holds(day)]
 
     return Values(Column.DATE, pick)
