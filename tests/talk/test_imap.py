@@ -3,21 +3,15 @@
 import asyncio
 import hashlib
 import hmac
-import re
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+import uvloop
 
 from congvu.actions.mail import Mail
 from congvu.base.clock import Identifiers, ManualClock
@@ -30,10 +24,11 @@ from congvu.db.blobs import Blob
 from congvu.db.engine import Database
 from congvu.mailstore import check, mailbox
 from congvu.servers.imap.commands import MANNERS, run
-from congvu.servers.listen import Listener, Tls, load_tls, serve_listener
+from congvu.servers.listen import Listener, Stream, Tls, serve_listener
+from tests.talk import runner
+from tests.talk.test_listen import make_tls
 
 HERE = Path(__file__).parent / "imap"
-DIALOGS = sorted(HERE.glob("*.txt"))
 PASSWORD = "mật khẩu-1"
 ACCOUNTS = {"an@angiang.gov.vn": 1, "binh@angiang.gov.vn": 2}
 PATIENCE = 5.0
@@ -159,20 +154,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
-    """A self-signed certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.angiang.gov.vn")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "c.pem").write_bytes(signed.public_bytes(Encoding.PEM))
-    (folder / "k.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return load_tls(folder / "c.pem", folder / "k.pem")
+    return make_tls(tmp_path_factory.mktemp("tls"))
 
 
 @asynccontextmanager
@@ -225,56 +207,13 @@ class Client:
             await self.writer.wait_closed()
 
 
-def pattern(text: str) -> re.Pattern[str]:
-    """`…` stands for anything; `<name:…>` is not needed here."""
-    return re.compile(".*".join(map(re.escape, text.split("…"))) + r"\Z", re.DOTALL)
+@pytest.mark.parametrize(("path", "mode"), runner.dialogs(HERE), ids=lambda v: v if isinstance(v, str) else v.stem)
+def test_dialog(path: Path, mode: str, program: Program) -> None:
+    async def session(stream: Stream) -> None:
+        await run(stream, program)  # type: ignore[arg-type]  # stand-ins
 
-
-async def play(path: Path, listener: Listener) -> None:
-    """`C: line` is sent, `C> text` is sent without a line end, `S: line` is expected, `S~ line` in any order with its
-    neighbours. `C2`, `S2` … are further connections, opened at their first line."""
-    clients: dict[str, Client] = {}
-    loose: list[tuple[str, str]] = []
-
-    async def settle(number: int) -> None:
-        while loose:
-            which, _ = loose[0]
-            got = (await clients[which].line()).decode("utf-8", "surrogateescape").rstrip("\r\n")
-            match = next((each for each in loose if each[0] == which and pattern(each[1]).match(got)), None)
-            assert match, f"{path.name}:{number}: got {got!r}, expected one of {loose}"
-            loose.remove(match)
-
-    for number, text in enumerate(path.read_text("utf-8").split("\n"), 1):
-        if not text.strip() or text.startswith("#"):
-            continue
-        found = re.match(r"([CS])(\d?)([:>~]) ?(.*)", text, re.DOTALL)
-        assert found, f"{path.name}:{number}: {text}"
-        side, which, kind, words = found.groups()
-        if which not in clients:
-            clients[which] = await Client.to(listener)
-        client = clients[which]
-        if (side, kind) == ("S", "~"):
-            loose.append((which, words))
-            continue
-        await settle(number)
-        if side == "C":
-            data = words.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0")
-            client.send(data.encode() + (b"\r\n" if kind == ":" else b""))
-        else:
-            got = (await client.line()).decode("utf-8", "surrogateescape")
-            assert pattern(words).match(got.rstrip("\r\n")), f"{path.name}:{number}: got {got!r}, expected {words!r}"
-    await settle(0)
-    for client in clients.values():
-        await client.close()
-
-
-@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
-def test_dialog(path: Path, program: Program) -> None:
-    async def go() -> None:
-        async with served(program) as listener:
-            await asyncio.wait_for(play(path, listener), 30)
-
-    asyncio.run(go())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(runner.play_as(runner.read_dialog(path), mode, session, MANNERS))
 
 
 # What a dialog file cannot say
