@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import hmac
+import random
+import re
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -488,5 +490,76 @@ def test_much_news_comes_in_portions(program: Program, monkeypatch: pytest.Monke
         assert b"* 1 EXISTS" in told
         assert await two.ask(b"NOOP") == [b"t OK Done"]
         assert (await two.ask(b"UID SEARCH ALL"))[0] == b"* SEARCH 8"
+
+    talk(program, go)
+
+
+class Counting:
+    """A client that believes what it is told: its list of UIDs must stay the server's."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.known: list[int | None] = []  # None: a UID it was not told yet
+
+    async def ask(self, command: bytes) -> list[bytes]:
+        lines = await self.client.ask(command)
+        for line in lines:
+            words = line.split(b" ", 3)
+            if words[0] != b"*" or len(words) < 3 or not words[1].isdigit():
+                continue
+            number = int(words[1])
+            match words[2]:
+                case b"EXISTS":
+                    assert number >= len(self.known), line
+                    self.known += [None] * (number - len(self.known))
+                case b"EXPUNGE":
+                    assert not command.startswith((b"FETCH", b"STORE", b"SEARCH")), line
+                    del self.known[number - 1]
+                case b"FETCH" if found := re.search(rb"UID (\d+)", words[3]):
+                    assert self.known[number - 1] in (None, int(found[1])), (command, line)
+                    self.known[number - 1] = int(found[1])
+        return lines
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_three_at_once_agree_in_the_end(program: Program, seed: int) -> None:
+    async def go(listener: Listener) -> None:
+        async def work(own: int) -> Counting:
+            chance = random.Random(seed * 10 + own)
+            mine = Counting(await signed_in(listener))
+            await mine.ask(b"SELECT INBOX")
+            for _ in range(40):
+                number = b"%d" % chance.randint(1, len(mine.known)) if mine.known else b"*"
+                uid = b"%d:%d" % (low := chance.randint(1, 30), low + chance.randint(0, 5))
+                command = chance.choice(
+                    [
+                        b"APPEND INBOX {%d+}\r\n%b" % (len(LETTER), LETTER),
+                        b"APPEND INBOX (\\Deleted) {%d+}\r\n%b" % (len(LETTER), LETTER),
+                        b"STORE %b +FLAGS (\\Deleted)" % number,
+                        b"STORE %b FLAGS.SILENT (k%d)" % (number, own),
+                        b"UID STORE %b -FLAGS (\\Deleted)" % uid,
+                        b"FETCH %b (UID FLAGS)" % number,
+                        b"FETCH 1:* (UID)",
+                        b"COPY %b INBOX" % number,
+                        b"UID MOVE %b INBOX" % uid,
+                        b"EXPUNGE",
+                        b"UID EXPUNGE " + uid,
+                        b"NOOP",
+                        b"SEARCH UNDELETED",
+                    ]
+                )
+                last = (await mine.ask(command))[-1]
+                assert last.startswith((b"t OK", b"t NO [EXPUNGEISSUED]")), (command, last)
+            return mine
+
+        clients = await asyncio.gather(*(work(own) for own in range(3)))
+        ends = []
+        for each in clients:
+            await each.ask(b"NOOP")
+            ends.append((await each.ask(b"FETCH 1:* (UID FLAGS MODSEQ)"))[:-1])
+            found = (await each.ask(b"UID SEARCH ALL"))[0].split()[2:]
+            assert [int(uid) for uid in found] == each.known
+        strip = [[line.replace(b" \\Recent", b"").replace(b"\\Recent", b"") for line in end] for end in ends]
+        assert strip[0] == strip[1] == strip[2]
 
     talk(program, go)
