@@ -29,6 +29,7 @@ from congvu.base.config import Listener as Doorway
 from congvu.base.config import Tls as Encryption
 from congvu.base.failure import Refused
 from congvu.base.observe import log, start_logging
+from congvu.base.texts import say
 from congvu.db import known_in, open_blobs, open_database
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
@@ -173,6 +174,9 @@ def _worker(config: Config, data: Path, name: str, life: int, ready: int) -> int
         gc.set_threshold(20_000, 20, 20)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_live(config, data, name, life, ready))
+    except Refused as refused:
+        log.error("%s", say(refused.code, utf8=True, **refused.facts))
+        return 1
     except Exception:
         log.exception("worker %s failed", name)
         return 1
@@ -212,7 +216,7 @@ async def _live(config: Config, data: Path, name: str, life: int, ready: int) ->
 
 
 async def open_door(doorway: Doorway, services: Services, tls: Tls) -> Listener:
-    """One listener of the configuration. Raises `OSError` when its port cannot be had."""
+    """One listener of the configuration. Raises `Refused("port-not-free")` when its port cannot be had."""
     limits = services.config.limits
     offered = tls if doorway.tls is Encryption.STARTTLS else None
     manners = smtp_replies.manners(services.config.hostname)
@@ -230,15 +234,18 @@ async def open_door(doorway: Doorway, services: Services, tls: Tls) -> Listener:
             async def session(stream: Stream) -> None:
                 await smtp.run(stream, services, door)
 
-    return await serve_listener(
-        session,
-        host=doorway.host,
-        port=doorway.port,
-        manners=manners,
-        tls=tls if doorway.tls is Encryption.IMPLICIT else None,
-        connections=limits.connections,
-        per_ip=limits.connections_per_ip,
-    )
+    try:
+        return await serve_listener(
+            session,
+            host=doorway.host,
+            port=doorway.port,
+            manners=manners,
+            tls=tls if doorway.tls is Encryption.IMPLICIT else None,
+            connections=limits.connections,
+            per_ip=limits.connections_per_ip,
+        )
+    except OSError as error:
+        raise Refused("port-not-free", host=doorway.host, port=doorway.port, reason=error.strerror) from error
 
 
 async def build(config: Config, data: Path, worker: str) -> Services:

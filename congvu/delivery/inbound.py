@@ -15,7 +15,7 @@ from typing import Protocol
 from congvu.base.clock import Clock, Identifiers
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
-from congvu.base.observe import printable
+from congvu.base.observe import log, printable
 from congvu.codec import mime
 from congvu.db.blobs import Blob, BlobKeeper, Spool
 from congvu.db.engine import Database, Tx
@@ -144,7 +144,17 @@ class Inbound:
         now = self._clock.now()
         letter_id = self._ids.draw()
         prefix = trace(letter, letter_id, self._config.hostname, now)
-        return await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
+        answers = await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
+        log.info(
+            "letter %x kept: from <%s> by %s [%s], %d recipients, %d bytes",
+            letter_id,
+            printable(letter.sender),
+            letter.peer.door,
+            letter.peer.ip,
+            answers.count(None),
+            blob.size,
+        )
+        return answers
 
 
 def trace(letter: Arriving, letter_id: int, hostname: str, now: float) -> bytes:

@@ -159,7 +159,7 @@ class Services(Protocol):
     def mail(self) -> Mail: ...
 
 
-class Farewell(Exception):  # noqa: N818  the end of a conversation
+class Farewell(Exception):
     """The connection ends with BYE; `code` is a word of the catalogue."""
 
     def __init__(self, code: str) -> None:
@@ -188,6 +188,8 @@ RESPONSE_CODES = {
     "no-such-authorization": "AUTHORIZATIONFAILED",
     "account-locked": "CONTACTADMIN",
     "tls-first": "PRIVACYREQUIRED",
+    "imap-unknown-encoding": "UNKNOWN-CTE",
+    "letter-damaged": "CORRUPTION",
 }
 _SYNTAX = frozenset({"bad-sequence", "imap-syntax"})  # answered BAD: the client's programmer must look
 
