@@ -180,6 +180,12 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def postgres_url(postgres_cluster: str) -> Iterator[str]:
+    """For tests of PostgreSQL alone."""
+    yield from _new_database(postgres_cluster, TEMPLATE)
+
+
+@pytest.fixture
 def db(engine_url: str, tmp_path: Path) -> Iterator[Database]:
     """Each engine in turn: an open database with the newest schema and no rows."""
     database = open_database(engine_url, data=tmp_path)

@@ -17,7 +17,7 @@ R = TypeVar("R")
 Row = tuple[Any, ...]
 
 
-class Duplicate(Exception):  # noqa: N818 (a word of ours, like Refused and NotNow)
+class Duplicate(Exception):
     """What `Database.write` raises when its function broke a unique key: an identifier was drawn twice, a name is
     taken.
 

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import psycopg
 from psycopg import errors
 from psycopg.adapt import AdaptersMap
-from psycopg.pq import ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
 from psycopg.types.string import StrBinaryDumper
 
@@ -151,6 +151,8 @@ def _execute(connection: Connection, text: str) -> bytes:
     """Statements without parameters, in one round trip; returns the last one's command tag."""
     result = connection.pgconn.exec_(text.encode())
     if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        if connection.pgconn.status != ConnStatus.OK:
+            raise psycopg.OperationalError(result.error_message.decode("utf-8", "replace").strip())
         raise errors.error_from_result(result)
     return result.command_status or b""
 

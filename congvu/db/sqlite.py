@@ -266,6 +266,8 @@ class _WritingEnd:
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._pages = 0
+        except apsw.BusyError:
+            pass  # the copier is still at it: after the next batch, then
         except apsw.Error as error:
             log.warning("checkpoint: %s", error)
         finally:
@@ -293,6 +295,7 @@ class _Copier:
     def _work(self) -> None:
         while True:
             self._wanted.wait()
+            self._wanted.clear()  # before the work: a wish that comes meanwhile counts
             if not self._open:
                 return
             try:
@@ -301,7 +304,6 @@ class _Copier:
                 pass  # another process is at it
             except apsw.Error as error:
                 log.warning("checkpoint: %s", error)
-            self._wanted.clear()
 
     def close(self) -> None:
         self._open = False
