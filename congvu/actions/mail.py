@@ -1,4 +1,5 @@
-"""What a person does with own mail beyond a single mailbox call: putting a letter into a mailbox (IMAP APPEND, JMAP import).
+"""What a person does with own mail beyond a single mailbox call: putting a letter into a mailbox (IMAP APPEND, JMAP
+import).
 
 Promises that the answer comes only after the letter is on disk.
 """

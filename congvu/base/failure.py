@@ -5,7 +5,7 @@ raised is a bug of ours: the server logs it with a trace and tells the peer noth
 """
 
 
-class Refused(Exception):  # noqa: N818  the house names it so
+class Refused(Exception):
     """A request that will never succeed as it is.
 
     `code` is a word of the catalogue in `base/texts` ("no-such-mailbox"); each protocol maps it to its own reply code.
@@ -18,7 +18,7 @@ class Refused(Exception):  # noqa: N818  the house names it so
         self.facts = facts
 
 
-class NotNow(Exception):  # noqa: N818  the house names it so
+class NotNow(Exception):
     """A request that may succeed later: disk full, database away, too busy. `code` as in `Refused`."""
 
     def __init__(self, code: str, **facts: object) -> None:

@@ -19,7 +19,7 @@ MAX_KEYWORD = 100  # characters of one keyword
 MAX_NUMBER = 2**63 - 1  # modseq is 63 bits (rfc7162 3)
 
 
-class Bad(Exception):  # noqa: N818  rfc9051 7.1.3 names it so
+class Bad(Exception):
     """A command that is not IMAP. The text is for the client's programmer."""
 
 
@@ -265,8 +265,9 @@ class Words:
             self.bad("date and time")
         try:
             zone = timedelta(hours=int(found[8]), minutes=int(found[9])) * (-1 if found[7] == b"-" else 1)
-            numbers = (int(found[3]), _MONTH[found[2].upper()], *(int(found[n]) for n in (1, 4, 5)))
-            at = datetime(*numbers, min(int(found[6]), 59), tzinfo=timezone(zone))  # a leap second is the one before
+            day, hour, minute = (int(found[n]) for n in (1, 4, 5))
+            second = min(int(found[6]), 59)  # a leap second is the one before
+            at = datetime(int(found[3]), _MONTH[found[2].upper()], day, hour, minute, second, tzinfo=timezone(zone))
             return int(at.astimezone(UTC).timestamp())
         except (KeyError, ValueError, OverflowError):
             return self.bad("date and time")

@@ -74,7 +74,8 @@ def _prepared(sql: str) -> tuple[bytes, tuple[int, ...]]:
 def _with_lists(params: tuple[object, ...], lists: tuple[int, ...]) -> list[object]:
     bound = list(params)
     for at in lists:
-        # As text: psycopg chooses an array's type by its first numbers, and a statement planned for smallint[] stays so.
+        # As text: psycopg chooses an array's type by its first numbers, and a statement planned for smallint[] stays
+        # so.
         bound[at] = "{" + ",".join(map(str, cast(Sequence[int], bound[at]))) + "}"
     return bound
 

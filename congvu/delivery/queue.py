@@ -48,8 +48,8 @@ def enqueue(
 ) -> None:
     """Rows for the recipients of one letter, due at once. The letter's own row must be kept already."""
     tx.many(
-        "INSERT INTO queue (id, letter_id, account_id, sender, recipient, notify, orcpt, ret, envid, created, due, lease,"
-        " attempts, last_reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '')",
+        "INSERT INTO queue (id, letter_id, account_id, sender, recipient, notify, orcpt, ret, envid, created, due,"
+        " lease, attempts, last_reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '')",
         [
             (ids.draw(), letter_id, account_id, sender, r.recipient, r.notify, r.orcpt, ret, envid, int(now), int(now))
             for r in recipients
