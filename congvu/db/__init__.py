@@ -32,6 +32,10 @@ def open_blobs(url: str, *, data: Path, worker: str, known: Known | None = None)
     """
     if url.startswith("file:"):
         return FileKeeper(data / url.removeprefix("file:"), worker, known)
+    if url.startswith("s3://"):
+        from congvu.db.objects import open_objects  # noqa: PLC0415 (loaded only where it is used)
+
+        return open_objects(url, data / "tmp", known)
     raise ValueError(f"blobs url begins with neither file: nor s3://: {url}")
 
 

@@ -9,6 +9,9 @@ import errno
 import mmap
 import os
 import secrets
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,8 @@ Buffer = bytes | mmap.mmap
 
 MEMORY = 256 << 10  # a letter up to this size never touches a temporary file
 PIECE = 256 << 10  # what `stream` gives at a time
+RECENT = 4096  # contents whose place is remembered …
+RECENT_SECONDS = 600.0  # … for far less than the sweeper's grace time
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,30 @@ class Spool:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
             raise trouble(error) from error
+
+
+class Recent:
+    """Where the contents of the last minutes lie."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blobs: OrderedDict[bytes, tuple[float, Blob]] = OrderedDict()
+
+    def get(self, hash_: bytes) -> Blob | None:
+        with self._lock:
+            found = self._blobs.get(hash_)
+            if found is None or found[0] < time.monotonic():
+                return None
+            return found[1]
+
+    def add(self, blobs: list[Blob]) -> None:
+        until = time.monotonic() + RECENT_SECONDS
+        with self._lock:
+            for blob in blobs:
+                self._blobs[blob.hash] = until, blob
+                self._blobs.move_to_end(blob.hash)
+            while len(self._blobs) > RECENT:
+                self._blobs.popitem(last=False)
 
 
 class BlobKeeper(Protocol):

@@ -24,7 +24,7 @@ from blake3 import blake3
 from congvu.base.failure import NotNow
 from congvu.base.observe import log, step
 from congvu.db import frames, packs
-from congvu.db.blobs import PIECE, Blob, Known, Spool, trouble
+from congvu.db.blobs import PIECE, Blob, Known, Recent, Spool, trouble
 from congvu.db.group import Job, answer
 
 SMALL = 1 << 20  # larger contents get a file of their own
@@ -33,8 +33,6 @@ BATCH_PUTS = 256
 BATCH_BYTES = 16 << 20
 OPEN_FILES = 256
 TABLES = 64  # heads of large files remembered
-RECENT = 4096  # contents whose place is remembered …
-RECENT_SECONDS = 600.0  # … for far less than the sweeper's grace time
 STALE_SECONDS = 86_400  # unfinished files older than this are nobody's
 
 
@@ -46,33 +44,12 @@ class _OpenFile:
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
+    def pread(self, length: int, offset: int) -> bytes:
+        return os.pread(self.fd, length, offset)
+
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             os.close(self.fd)
-
-
-class _Recent:
-    """Where the contents of the last minutes lie."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._blobs: OrderedDict[bytes, tuple[float, Blob]] = OrderedDict()
-
-    def get(self, hash_: bytes) -> Blob | None:
-        with self._lock:
-            found = self._blobs.get(hash_)
-            if found is None or found[0] < time.monotonic():
-                return None
-            return found[1]
-
-    def add(self, blobs: list[Blob]) -> None:
-        until = time.monotonic() + RECENT_SECONDS
-        with self._lock:
-            for blob in blobs:
-                self._blobs[blob.hash] = until, blob
-                self._blobs.move_to_end(blob.hash)
-            while len(self._blobs) > RECENT:
-                self._blobs.popitem(last=False)
 
 
 def sync_folder(path: Path) -> None:
@@ -100,7 +77,7 @@ class FileKeeper:
         for path in (folder, folder / "pack", folder / "large", folder / "tmp"):
             _make_folder(path)
         self._forget_stale()
-        self._recent = _Recent()
+        self._recent = Recent()
         self._per_thread = threading.local()
         self._files_lock = threading.Lock()
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
@@ -309,12 +286,12 @@ class FileKeeper:
         file = self._file(blob.place, blob)
         table = self._tables.get(blob.place)
         if table is None:
-            table = frames.read_table(file.fd, blob.place)
+            table = frames.read_table(file.pread, blob.place)
             with self._files_lock:
                 self._tables[blob.place] = table
                 while len(self._tables) > TABLES:
                     self._tables.popitem(last=False)
-        yield from frames.stream(file.fd, table, blob, start, end, self._decompressor())
+        yield from frames.stream(file.pread, table, blob, start, end, self._decompressor())
 
     def verify(self, blob: Blob) -> None:
         hasher = blake3()
@@ -331,8 +308,7 @@ class FileKeeper:
         for path in sorted((self._folder / "large").glob("*/*")):
             place = f"large/{path.parent.name}/{path.name}"
             with suppress(OSError, ValueError):
-                file = _OpenFile(path)
-                table = frames.read_table(file.fd, place)
+                table = frames.read_table(_OpenFile(path).pread, place)
                 yield Blob(table.hash, table.size, place)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ All numbers are little-endian. A frame whose stored size is its raw size is stor
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import zstandard
@@ -23,6 +23,7 @@ HEAD = struct.Struct("<4s32sQII")
 CRC = struct.Struct("<I")
 ENTRY = struct.Struct("<II")
 HEADER = HEAD.size + CRC.size
+Pread = Callable[[int, int], bytes]  # length, offset, as os.pread has them; a short answer means the end
 FRAMES_MAX = 1 << 20  # 256 GiB: no header may make us read more
 
 
@@ -61,15 +62,15 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def read_table(fd: int, place: str) -> Table:
+def read_table(pread: Pread, place: str) -> Table:
     """Raises ValueError when the head is damaged."""
-    head = os.pread(fd, HEADER, 0)
+    head = pread(HEADER, 0)
     if len(head) < HEADER or zlib.crc32(head[: HEAD.size]) != CRC.unpack_from(head, HEAD.size)[0]:
         raise ValueError(f"{place}: damaged head")
     magic, hash_, size, frame, count = HEAD.unpack_from(head)
-    if magic != MAGIC or not 0 < count <= FRAMES_MAX or not frame or count != -(-size // frame):
+    if magic != MAGIC or count > FRAMES_MAX or not frame or count != -(-size // frame):
         raise ValueError(f"{place}: damaged head")
-    table = os.pread(fd, count * ENTRY.size + CRC.size, HEADER)
+    table = pread(count * ENTRY.size + CRC.size, HEADER)
     body = table[: count * ENTRY.size]
     if len(table) < count * ENTRY.size + CRC.size or zlib.crc32(body) != CRC.unpack_from(table, len(body))[0]:
         raise ValueError(f"{place}: damaged table")
@@ -82,7 +83,7 @@ def read_table(fd: int, place: str) -> Table:
 
 
 def stream(
-    fd: int, table: Table, blob: Blob, start: int, end: int, decompressor: zstandard.ZstdDecompressor
+    pread: Pread, table: Table, blob: Blob, start: int, end: int, decompressor: zstandard.ZstdDecompressor
 ) -> Iterator[bytes]:
     """Bytes start to end, a frame at a time. LookupError: cut short; ValueError: damaged."""
     if table.hash != blob.hash or table.size != blob.size:
@@ -91,7 +92,7 @@ def stream(
         begin = index * table.frame
         raw_size = min(table.frame, table.size - begin)
         stored_size = table.starts[index + 1] - table.starts[index]
-        data = os.pread(fd, stored_size, table.starts[index])
+        data = pread(stored_size, table.starts[index])
         if len(data) < stored_size:
             raise LookupError(f"{blob.place}: the file is shorter")
         if stored_size > raw_size or zlib.crc32(data) != table.crcs[index]:

@@ -239,7 +239,7 @@ def test_a_hidden_database_error_commits_nothing_half(db: Database) -> None:
 
 
 def test_a_reader_cannot_write(db: Database) -> None:
-    with pytest.raises(Exception, match="read-?only"):
+    with pytest.raises(Exception, match=r"read-?only"):
         db.read_now(add, 1)
     assert db.read_now(ids) == []
     assert db.write_now(add, 1) == 1
@@ -495,7 +495,7 @@ def test_postgres_lost_connections(postgres: tuple[str, Database]) -> None:
 
 
 def test_postgres_commits_are_synchronous(postgres: tuple[str, Database]) -> None:
-    url, db = postgres
+    url, _ = postgres
     with psycopg.connect(url, autocommit=True) as other:
         other.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET synchronous_commit = off")
     again = open_database(url, data=Path())
