@@ -191,20 +191,20 @@ def _parse_slowly(value: bytes, position: int, found: list[Address], limit: int)
     """Addresses with groups, comments, routes, quoted local parts, and whatever people write."""
     before: list[tuple[str, bytes]] = []  # tokens outside < >
     inside: list[tuple[str, bytes]] | None = None  # tokens within
-    closed = in_group = False
+    closed = in_group = has_at = False  # has_at: an "@" stands in `before`, which may be long and is asked often
     comment = b""
     size = len(value)
 
     def finish() -> None:
-        nonlocal before, inside, closed, comment
+        nonlocal before, inside, closed, comment, has_at
         if inside is not None:
             found.append(_address(inside, _phrase(before) or comment))
-        elif any(kind == "@" for kind, _ in before):
+        elif has_at:
             found.append(_address(before, comment))
         elif name := _phrase(before):
             one = len([kind for kind, _ in before if kind != " "]) == 1
             found.append((None, None, name, NO_HOST) if one else (name, None, NO_MAILBOX, NO_HOST))
-        before, inside, closed, comment = [], None, False, b""
+        before, inside, closed, comment, has_at = [], None, False, b"", False
 
     while position < size and len(found) < limit:
         match = _TOKEN.match(value, position)
@@ -237,7 +237,7 @@ def _parse_slowly(value: bytes, position: int, found: list[Address], limit: int)
                             inside.append(("a", b","))
                     case b":" if inside is not None and not closed:
                         inside.append((":", b":"))
-                    case b":" if not in_group and inside is None and not any(kind == "@" for kind, _ in before):
+                    case b":" if not in_group and inside is None and not has_at:
                         found.append((None, None, _phrase(before) or b"", None))
                         before, comment, in_group = [], b"", True
                     case b";":
@@ -247,6 +247,7 @@ def _parse_slowly(value: bytes, position: int, found: list[Address], limit: int)
                             in_group = False
                     case b"@":
                         here.append(("@", b"@"))
+                        has_at = has_at or here is before
                     case _:
                         here.append(("a", match[4]))
     if len(found) < limit:

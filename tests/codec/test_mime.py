@@ -601,6 +601,7 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "closed comments": lambda n: b"To: " + b"()" * n + b"\r\n\r\n",
     "angles": lambda n: b"To: " + b"<" * n + b"\r\n\r\n",
     "groups": lambda n: b"To: " + b"a:" * n + b"\r\n\r\n",
+    "colons behind an address": lambda n: b"To: " + b"a " * n + b"@" + b":" * n + b"\r\n\r\n",
     "brackets": lambda n: b"To: " + b"[" * n + b"\r\n\r\n",
     "at signs": lambda n: b"To: " + b"@" * n + b"\r\n\r\n",
     "spaces": lambda n: b"To: a" + b" " * n + b"b\r\n\r\n",
