@@ -199,7 +199,8 @@ async def _live(config: Config, data: Path, name: str, life: int, ready: int) ->
             tls = load_tls(config.tls.certificate, config.tls.key)
             for doorway in config.listeners:
                 listeners.append(await open_door(doorway, services, tls))
-        os.write(ready, b"1")
+        with contextlib.suppress(BrokenPipeError):  # who was started again is not waited for
+            os.write(ready, b"1")
         os.close(ready)
         await ending.wait()
     finally:
