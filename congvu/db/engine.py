@@ -8,9 +8,9 @@ Domain functions are synchronous, `f(tx, …)`, touch nothing but their transact
 (after a deadlock, or alone when a neighbour in the batch failed), so they must not change their arguments.
 
 What keeps one text true on both engines: take a row before you change what you read from it (`UPDATE … SET n = n + 1 …
-RETURNING n`; on PostgreSQL others write at the same time); `(?*)` stands right behind `IN` or `NOT IN`; LIKE minds
-case, and a backslash in it needs `ESCAPE`; text holds no NUL; an error inside a transaction is never caught inside of
-it.
+RETURNING n`, or `/*hold*/` at the end of a SELECT; on PostgreSQL others write at the same time); `(?*)` stands right
+behind `IN` or `NOT IN`; LIKE minds case, and a backslash in it needs `ESCAPE`; text holds no NUL; an error inside a
+transaction is never caught inside of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence

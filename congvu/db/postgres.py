@@ -68,7 +68,7 @@ _ADAPTERS = _adapters()
 @lru_cache(maxsize=4096)
 def _prepared(sql: str) -> tuple[bytes, tuple[int, ...]]:
     text, lists = translate(sql, "= ANY (%s::text::bigint[])", "<> ALL (%s::text::bigint[])", "%s", double_percent=True)
-    return text.encode(), lists
+    return text.replace("/*hold*/", "FOR NO KEY UPDATE").encode(), lists
 
 
 def _with_lists(params: tuple[object, ...], lists: tuple[int, ...]) -> list[object]:

@@ -33,6 +33,14 @@ class Change:
     letters: tuple[int, ...]
 
 
+def hold(tx: Tx, account_ids: Sequence[int]) -> None:
+    """Holds the accounts against other writers until the transaction ends: what is read from here on stays true.
+
+    Whoever reads in order to change calls it, or `advance`, first.
+    """
+    tx.all("SELECT account_id FROM store WHERE account_id IN (?*) ORDER BY account_id /*hold*/", account_ids)
+
+
 def advance(tx: Tx, account_id: int) -> int:
     """The account's next modseq. Holds the account against other writers until the transaction ends."""
     row = tx.one("UPDATE store SET modseq = modseq + 1 WHERE account_id = ? RETURNING modseq", account_id)

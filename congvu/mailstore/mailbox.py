@@ -136,9 +136,9 @@ def create(tx: Tx, account_id: int, name: str, now: float, role: str = "") -> Ma
     Raises `Refused`: mailbox-exists, bad-mailbox-name, too-many-mailboxes.
     """
     name = valid_name(name)
+    modseq = changes.advance(tx, account_id)
     if name in {"", "INBOX"} or find(tx, account_id, name):
         raise Refused("mailbox-exists", name=name)
-    modseq = changes.advance(tx, account_id)
     levels = name.split("/")
     for depth in range(1, len(levels) + 1):
         path = "/".join(levels[:depth])
@@ -155,10 +155,10 @@ def delete(tx: Tx, account_id: int, name: str, now: float) -> None:
 
     Raises `Refused`: no-such-mailbox, special-mailbox (INBOX and the five others with a role stay).
     """
+    modseq = changes.advance(tx, account_id)
     box = _need(tx, account_id, name)
     if box.role:
         raise Refused("special-mailbox", name=box.name)
-    modseq = changes.advance(tx, account_id)
     gone = tx.all(
         "SELECT uid, letter_id FROM message WHERE account_id = ? AND mailbox_id = ? ORDER BY uid", account_id, box.id
     )
@@ -184,6 +184,7 @@ def rename(tx: Tx, account_id: int, name: str, new_name: str, now: float) -> Non
     bad-mailbox-name.
     """
     new_name = valid_name(new_name)
+    changes.hold(tx, [account_id])
     box = _need(tx, account_id, name)
     if new_name in {"", "INBOX"} or find(tx, account_id, new_name):
         raise Refused("mailbox-exists", name=new_name)
@@ -221,6 +222,7 @@ def subscriptions(tx: Tx, account_id: int) -> list[str]:
 def subscribe(tx: Tx, account_id: int, name: str, on: bool) -> None:
     """Subscribes to a name or ends it. A name without a mailbox may be subscribed to."""
     name = valid_name(name)
+    changes.hold(tx, [account_id])
     box = find(tx, account_id, name)
     if box is None:
         if on:
@@ -243,6 +245,7 @@ def subscribe(tx: Tx, account_id: int, name: str, on: bool) -> None:
 
 def claim_recent(tx: Tx, account_id: int, mailbox_id: int) -> int:
     r"""The first UID that no session has seen yet; from now on those are no longer \Recent (rfc3501 2.3.2)."""
+    changes.hold(tx, [account_id])
     row = tx.one("SELECT recent_from, uid_next FROM mailbox WHERE account_id = ? AND id = ?", account_id, mailbox_id)
     if row is None:
         raise Refused("no-such-mailbox")

@@ -163,6 +163,8 @@ def place(
     if len(by_account) != len(targets):
         raise ValueError("one target an account")
     answers: dict[int, Placed | Refused] = {}
+    if any(t.mailbox_id != 1 or t.keywords for t in targets):
+        changes.hold(tx, sorted(by_account))
     for t in targets:
         if t.mailbox_id != 1 and not _exists(tx, t.account_id, t.mailbox_id):
             answers[t.account_id] = Refused("no-such-mailbox")
@@ -295,6 +297,7 @@ def store(
 
     A message whose flags are already so keeps its modseq. Raises `Refused("too-many-keywords")`.
     """
+    changes.hold(tx, [account_id])
     if keywords and op is not Op.REMOVE:
         learn_keywords(tx, account_id, mailbox_id, keywords)
     todo, failed = [], []
@@ -339,6 +342,7 @@ def copy(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_i
 
     Raises `Refused`: over-quota, no-such-mailbox, too-many-keywords. Then nothing is copied.
     """
+    changes.hold(tx, [account_id])
     chosen = _chosen(tx, account_id, mailbox_id, uids)
     size = sum(r.size for r in chosen)
     if not tx.run(
@@ -356,8 +360,8 @@ def copy(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_i
 
 def move(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_id: int, now: float) -> Copied:
     """Moves messages within an account as one change (RFC 6851). Raises `Refused` as `copy` does, but for the quota."""
-    chosen = _chosen(tx, account_id, mailbox_id, uids)
     modseq = changes.advance(tx, account_id)
+    chosen = _chosen(tx, account_id, mailbox_id, uids)
     if mailbox_id == target_id:
         # The new UIDs need a number of their own: one row tells of one kind of change to one mailbox under one modseq.
         copied = _put(tx, account_id, chosen, target_id, modseq, now)
@@ -370,6 +374,7 @@ def move(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_i
 
 def expunge(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int] | None, now: float) -> list[int]:
     r"""Removes the messages flagged \Deleted, among `uids` when given; returns the UIDs that went."""
+    changes.hold(tx, [account_id])
     if uids is None:
         found = tx.all(
             f"SELECT {_COLUMNS} FROM message"  # noqa: S608  constant columns
@@ -393,7 +398,10 @@ def expunge(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int] | None
 
 
 def learn_keywords(tx: Tx, account_id: int, mailbox_id: int, keywords: tuple[str, ...]) -> None:
-    """Adds to the keywords that the mailbox announces in FLAGS. Raises `Refused("too-many-keywords")`."""
+    """Adds to the keywords that the mailbox announces in FLAGS. The caller holds the account.
+
+    Raises `Refused("too-many-keywords")`.
+    """
     row = tx.one("SELECT keywords FROM mailbox WHERE account_id = ? AND id = ?", account_id, mailbox_id)
     known = row[0].split() if row else []
     have = {k.lower() for k in known}

@@ -128,6 +128,7 @@ def _create(tx: Tx, account_id: int, name: str, use: tuple[str, ...], now: float
     role = use[0] if use else ""
     if len(use) > 1 or (role and role not in USES):
         raise Refused("role-unknown")
+    changes.hold(tx, [account_id])
     if role and any(box.role == role for box in mailbox.all_mailboxes(tx, account_id)):
         raise Refused("role-taken")
     mailbox.create(tx, account_id, name, now, role)
