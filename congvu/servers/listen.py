@@ -27,6 +27,7 @@ from congvu.base.observe import log
 from congvu.codec.lines import LineBuffer
 
 HELD = 65_536  # input beyond this that nobody asked for yet: reading stops until the session catches up
+TURN = 64  # lines taken without waiting before other connections have their turn
 OUTGOING = 262_144  # output beyond this: `drain` waits
 GOODBYE = 10.0  # seconds for the last words to leave before the connection is cut
 _NEVER = float("inf")
@@ -96,8 +97,8 @@ class Stream(asyncio.Protocol):
 
     # fmt: off
     __slots__ = ("_at_rest", "_buffer", "_closing", "_ended", "_eof", "_held", "_loop", "_lost", "_need", "_nudged",
-                 "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_timer", "_timer_at", "_tls", "_transport",
-                 "_write_by", "_writer", "peer", "port")
+                 "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_taken", "_timer", "_timer_at", "_tls",
+                 "_transport", "_write_by", "_writer", "peer", "port")
     # fmt: on
 
     def __init__(self, peer: str = "", port: int = 0, tls: Tls | None = None) -> None:
@@ -111,6 +112,7 @@ class Stream(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None  # somebody waits for input
         self._writer: asyncio.Future[None] | None = None  # somebody waits for output to leave
         self._ended: asyncio.Future[None] | None = None  # somebody waits for the connection to be over
+        self._taken = 0  # lines taken since the session last waited for one
         self._need = 1  # wake the reader when so much is there
         self._read_by = self._write_by = self._timer_at = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -134,9 +136,11 @@ class Stream(asyncio.Protocol):
         self._buffer.feed(data)
         waiting = len(self._buffer)
         if self._reader is not None:
-            if waiting >= self._need:
-                self._wake()
-        elif waiting > HELD and not self._held and self._transport is not None:
+            if waiting < self._need:
+                return
+            self._wake()
+        # Also when the reader has just been woken: it runs later, and the loop reads on meanwhile, megabytes at a time.
+        if waiting > HELD and not self._held and self._transport is not None:
             self._held = True
             self._transport.pause_reading()
 
@@ -184,7 +188,12 @@ class Stream(asyncio.Protocol):
         while True:
             line = self._buffer.line(limit, strict)
             if line is not None:
+                self._taken += 1
+                if self._taken >= TURN:  # the others have their turn
+                    self._taken = 0
+                    await asyncio.sleep(0)
                 return line
+            self._taken = 0
             if nudges and self._nudged:
                 self._nudged = False
                 raise Nudged

@@ -25,7 +25,7 @@ from congvu.codec.smtp import BadCommand, DotReader, LineWatch
 from congvu.db.blobs import BlobKeeper, Spool
 from congvu.delivery.inbound import Arriving, Peer, Recipient, SignedIn
 from congvu.servers import smtp_replies as replies
-from congvu.servers.listen import Stream, Tls
+from congvu.servers.listen import TURN, Stream, Tls
 
 CHUNK = 65_536
 CRUMB = 8192
@@ -147,13 +147,19 @@ class _Session:
     async def talk(self) -> None:
         kind = "LMTP" if self._door.name == "lmtp" else "ESMTP"
         self._out.append(smtp.reply(220, "", f"{self._config.hostname} {kind} Cong Vu"))
+        busy = 0
         try:
             while True:
                 try:
                     line = self._line_now()
-                    if line is None:
+                    busy += 1
+                    if line is None or busy >= TURN:  # replies do not pile up, the others have their turn
+                        busy = 0
                         self.flush()
                         await self._stream.drain()
+                        if line is not None:
+                            await asyncio.sleep(0)
+                    if line is None:
                         line = await self._stream.line(
                             smtp.COMMAND_LIMIT, self._config.limits.smtp_command_seconds, strict=True
                         )
@@ -180,9 +186,7 @@ class _Session:
         return ahead
 
     async def _obey(self, line: bytes) -> None:
-        if asyncio.get_running_loop().time() > self._end:
-            self.say("smtp-session-too-long")
-            raise _Leave
+        self._in_time()
         letter = self._letter
         try:
             command = smtp.parse(line, letter is not None and letter.utf8)
@@ -196,6 +200,12 @@ class _Session:
             self.refuse(why_not, word=word, limit=self._config.limits.message_bytes)
         else:
             await row.proceed(self, command)
+
+    def _in_time(self) -> None:
+        """Asked for every command and every piece of a letter: one that trickles would hold its place for ever."""
+        if asyncio.get_running_loop().time() > self._end:
+            self.say("smtp-session-too-long")
+            raise _Leave
 
     # replies
 
@@ -482,6 +492,7 @@ class _Session:
         reader = DotReader(LINE_BYTES)
         while not reader.done:
             piece = reader.feed(await stream.chunk(CHUNK, seconds))
+            self._in_time()
             if letter.failure is None:
                 self._keep(letter, piece, reader.done)
             elif reader.received > 2 * self._config.limits.message_bytes:
@@ -531,6 +542,7 @@ class _Session:
                 self.flush()
             piece = await stream.chunk(min(left, CHUNK), self._config.limits.smtp_data_seconds)
             left -= len(piece)
+            self._in_time()
             if letter is not None and letter.watch is not None and letter.failure is None:
                 letter.watch.feed(piece)
                 self._keep(letter, piece)

@@ -254,6 +254,9 @@ def test_input_and_output_are_bounded(run: Any) -> None:
     async def session(stream: Stream) -> None:
         await asyncio.sleep(0.3)
         held.append(stream.buffered)
+        await stream.line(100, 5.0)
+        await asyncio.sleep(0.2)  # what came in since a reader was woken is bounded too
+        held.append(stream.buffered)
         with pytest.raises(Gone):
             while True:
                 stream.write(b"x" * 100_000)
@@ -262,12 +265,38 @@ def test_input_and_output_are_bounded(run: Any) -> None:
     async def main() -> None:
         listener = await serve_listener(session, host="127.0.0.1", port=0, manners=MANNERS)
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-        writer.write(b"y" * 5_000_000)
-        await asyncio.sleep(0.5)
+        writer.write(b"y\r\n" * 2_000_000)
+        await asyncio.sleep(0.7)
         assert len(await reader.read(10)) == 10
         writer.transport.abort()
         await asyncio.sleep(0.1)
-        assert held[0] < 600_000
+        assert len(held) == 2
+        assert max(held) < 600_000
+        await listener.drain()
+
+    run(main())
+
+
+def test_one_who_sends_without_end_leaves_the_others_their_turn(run: Any) -> None:
+    """Six megabytes of lines at once held the loop for seven seconds: nothing in them waits for anything."""
+    taken: list[int] = [0]
+
+    async def session(stream: Stream) -> None:
+        while True:
+            await stream.line(100, 5.0)
+            taken[0] += 1
+
+    async def main() -> None:
+        listener = await serve_listener(session, host="127.0.0.1", port=0, manners=MANNERS)
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"NOOP\r\n" * 200_000)
+        turns = []
+        while taken[0] < 200_000:
+            before = taken[0]
+            await asyncio.sleep(0)
+            turns.append(taken[0] - before)
+        assert max(turns) <= listen.TURN
+        writer.transport.abort()
         await listener.drain()
 
     run(main())

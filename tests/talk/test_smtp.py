@@ -11,7 +11,7 @@ import uvloop
 from congvu.base.config import Config, Limits
 from congvu.base.texts import catalogue
 from congvu.servers import smtp, smtp_replies
-from congvu.servers.listen import Stream, Tls, serve_listener
+from congvu.servers.listen import TURN, Stream, Tls, serve_listener
 from tests.codec.test_sasl import client_final
 from tests.talk import runner
 from tests.talk.fakes import FakeBlobs, FakeDoors, FakeInbound
@@ -223,6 +223,65 @@ def test_hard_peers_get_told_and_leave_nothing_behind(tls: Tls) -> None:
         assert (await reader.readline()).startswith(b"421 4.3.2")
         await draining
         writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(asyncio.wait_for(main(), 20))
+
+
+def test_replies_to_pipelined_commands_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = services_for({})
+    seen: list[int] = []
+    found: list[bytes] = []
+
+    write = Stream.write
+
+    def counted(stream: Stream, data: bytes) -> None:
+        seen.append(data.count(b"\n"))
+        write(stream, data)
+
+    monkeypatch.setattr(Stream, "write", counted)
+
+    async def session(stream: Stream) -> None:
+        await smtp.run(stream, services, smtp.Door("mx"))
+
+    async def main() -> None:
+        listener = await serve_listener(session, host="127.0.0.1", port=0, manners=smtp_replies.manners("mx.xa.test"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"NOOP\r\n" * 10_000 + b"QUIT\r\n")
+        found.append(await reader.read())
+        while chunk := await reader.read():
+            found.append(chunk)
+        writer.close()
+        await listener.drain()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(asyncio.wait_for(main(), 20))
+    assert b"".join(found).count(b"250 2.0.0") == 10_000
+    assert max(seen) <= TURN + 1  # replies do not pile up until the client stops
+
+
+@pytest.mark.parametrize("begin", [b"DATA\r\n", b"BDAT 60000 LAST\r\n"])
+def test_a_letter_that_trickles_ends_with_its_session(begin: bytes) -> None:
+    """Each piece comes in time; the whole connection has its time too."""
+    services = services_for({})
+    services.config = replace(services.config, limits=replace(services.config.limits, smtp_session_seconds=1))
+
+    async def session(stream: Stream) -> None:
+        await smtp.run(stream, services, smtp.Door("mx"))
+
+    async def main() -> None:
+        listener = await serve_listener(session, host="127.0.0.1", port=0, manners=smtp_replies.manners("mx.xa.test"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"EHLO may\r\nMAIL FROM:<>\r\nRCPT TO:<an@xa.test>\r\n" + begin)
+        answer = asyncio.ensure_future(reader.read())
+        while not answer.done():
+            writer.write(b"x\r\n")
+            await asyncio.sleep(0.05)
+        assert b"\r\n421 4.4.2" in await answer
+        writer.close()
+        await asyncio.sleep(0.1)
+        assert services.blobs.open == 0
+        await listener.drain()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(asyncio.wait_for(main(), 20))
