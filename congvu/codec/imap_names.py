@@ -7,6 +7,8 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error
 
+LONGEST = 1000  # characters of a name that anybody may have: a pattern that asks for more matches nothing
+
 _SHIFTED = re.compile(r"&([^-]*)-")
 _OUTSIDE = re.compile(r"[^\x20-\x7e]+")
 
@@ -43,7 +45,7 @@ class Pattern:
     Matches by a set of positions kept as the bits of one integer: one step a character, no backtracking.
     """
 
-    __slots__ = ("_end", "_literal", "_percent", "_star")
+    __slots__ = ("_end", "_least", "_literal", "_percent", "_star")
 
     def __init__(self, pattern: str) -> None:
         # Neighbouring wildcards are one, so that stepping past a wildcard is a single shift.
@@ -52,6 +54,10 @@ class Pattern:
             pattern = "INBOX" + pattern[5:]
         self._literal: dict[str, int] = {}
         self._star = self._percent = 0
+        # A quarter of a million letters between wildcards would be an integer of as many bits for each step.
+        self._least = len(pattern) - pattern.count("*") - pattern.count("%")
+        if self._least > LONGEST:
+            pattern = ""
         for at, c in enumerate(pattern):
             if c == "*":
                 self._star |= 1 << at
@@ -62,6 +68,8 @@ class Pattern:
         self._end = 1 << len(pattern)
 
     def matches(self, name: str) -> bool:
+        if len(name) < self._least:
+            return False
         star, percent, literal = self._star, self._percent, self._literal
         wild = star | percent
         states = 1 | (1 & wild) << 1

@@ -1,5 +1,6 @@
 """IMAP words: every command's arguments, bounds, names, patterns; how input was cut must not matter."""
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -288,6 +289,15 @@ def test_list_patterns_as_plain_recursion_says(pattern: str, name: str) -> None:
         return bool(n) and p[0] == n[0] and matches(p[1:], n[1:])
 
     assert Pattern(pattern).matches(name) is matches(pattern, name)
+
+
+def test_a_pattern_as_long_as_a_command_costs_no_more_than_a_name() -> None:
+    begin = time.process_time()
+    for text in ("*a" * 120_000, "a*b" * 80_000, "%" * 250_000, "*%" * 120_000 + "a" * 400):
+        pattern = Pattern(text)
+        for _ in range(200):
+            assert pattern.matches("ab" * 250) is ("a" not in text)
+    assert time.process_time() - begin < 5.0  # it was minutes
 
 
 # Literals and cuts
