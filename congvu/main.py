@@ -169,6 +169,8 @@ def _worker(config: Config, data: Path, name: str, life: int, ready: int) -> int
         start_logging()
         if name == BACKGROUND:
             os.nice(10)  # what can wait gives way to the doors
+        # A database thread that has an answer waits so long for the event loop to let go; five milliseconds otherwise.
+        sys.setswitchinterval(0.0005)
         # Imports and configuration are shared by all workers: keep the collector from touching those pages.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)

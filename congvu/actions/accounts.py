@@ -1,12 +1,14 @@
 """Accounts: the one door at which every protocol proves who somebody is, and the acts that make and change accounts.
 
 Promises that a lock or a new password bites at the next sign-in whatever was remembered, and that a stranger learns
-neither from words nor from time whether a login exists. Must never keep or log a password.
+neither from words nor from time whether a login exists. Must never log a password, nor keep one beyond the renewal of
+its keys.
 """
 
 import asyncio
 import hmac
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +46,8 @@ class SignedIn:
 
 _MOST_REMEMBERED = 50_000  # verified passwords; 100 octets each
 _MOST_COUNTED = 100_000  # counters of failures; beyond it the oldest is forgotten
+_MOST_TO_RENEW = 20_000  # passwords brought along that wait for their keys; more wait for the next sign-in
+_REST = 10  # renewing rests so many times as long as it worked: it takes a tenth of a core
 _MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one
 
 
@@ -59,10 +63,14 @@ class Doors:
         self._pool = ThreadPoolExecutor(config.limits.password_checks, "password")
         self._remembered: OrderedDict[bytes, float] = OrderedDict()  # proof → until
         self._proving: dict[bytes, asyncio.Task[bool]] = {}
+        self._to_renew: dict[int, tuple[Held, Stored, Secret]] = {}
+        self._renewing: asyncio.Task[None] | None = None
         self._failures = _Failures(clock, config)
 
     def close(self) -> None:
-        """Ends the threads; call when the servers have stopped."""
+        """Ends the threads; call when the servers have stopped. Keys not yet renewed wait for the next sign-in."""
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn:
@@ -138,15 +146,32 @@ class Doors:
     async def _check(self, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
         if not await self._thread(_fits, stored, password) or held is None or stored is None:
             return False
-        if stored.scram is None or credentials.is_weak(stored.hash):
-            renewed = await self._thread(_renewed, stored, password)
+        self._remember(proof)
+        if (stored.scram is None or credentials.is_weak(stored.hash)) and len(self._to_renew) < _MOST_TO_RENEW:
+            self._to_renew[held.account_id] = held, stored, password
+            if self._renewing is None or self._renewing.done():
+                self._renewing = asyncio.ensure_future(self._renew())
+        return True
+
+    async def _renew(self) -> None:
+        """Keys for passwords that were brought along, one after the other with long rests: on the morning a province
+        moves in, ten thousand people sign in for the first time, and nobody shall wait for that."""
+        while self._to_renew:
+            account_id, (held, stored, password) = next(iter(self._to_renew.items()))
+            began = time.monotonic()
             try:
-                if await self._db.write(credentials.renew, held.account_id, stored.hash, renewed):
+                renewed = await self._thread(_renewed, stored, password)
+                if await self._db.write(credentials.renew, account_id, stored.hash, renewed):
                     self._remember(self._proof(held, renewed, password))
             except NotNow as trouble:  # it can wait for the next sign-in
-                log.warning("account %d: keys not renewed: %s", held.account_id, trouble.code)
-        self._remember(proof)
-        return True
+                log.warning("account %d: keys not renewed: %s", account_id, trouble.code)
+            self._to_renew.pop(account_id, None)
+            await asyncio.sleep(_REST * (time.monotonic() - began))
+
+    async def renewed(self) -> None:
+        """Waits until no keys are left to be renewed; for tests."""
+        if self._renewing is not None:
+            await self._renewing
 
     def _remember(self, proof: bytes) -> None:
         self._remembered[proof] = self._clock.now() + self._config.limits.remember_password_seconds

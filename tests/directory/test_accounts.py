@@ -138,6 +138,7 @@ def test_a_hash_brought_along_is_renewed_at_the_first_sign_in(db: Database, ids:
         assert await door.try_("cu", "sai") == "bad-credentials"
         assert await db.read(credentials.get, number) == Stored(SALTED, None)
         assert await door.try_("cu", "cu") == "cu@angiang.gov.vn"
+        await door.doors.renewed()
         stored = await db.read(credentials.get, number)
         assert stored is not None and not credentials.is_weak(stored.hash)
         keys = await door.doors.scram_keys("cu")
