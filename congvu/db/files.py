@@ -24,7 +24,7 @@ from blake3 import blake3
 from congvu.base.failure import NotNow
 from congvu.base.observe import log, step
 from congvu.db import frames, packs
-from congvu.db.blobs import PIECE, Blob, Known, Recent, Spool, trouble
+from congvu.db.blobs import PIECE, Blob, Buffer, Known, Recent, Spool, trouble
 from congvu.db.group import Job, answer
 
 SMALL = 1 << 20  # larger contents get a file of their own
@@ -105,9 +105,10 @@ class FileKeeper:
             raise NotNow("shutting-down")
         loop = asyncio.get_running_loop()
         if spool.size > SMALL:
-            return await loop.run_in_executor(self._large, self._put_large, spool, hash_)
+            return await loop.run_in_executor(self._large, self._put_large, hash_, spool.buffer())
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(Job(self.put, (spool, hash_), {}, future, loop))
+        # The bytes, not the spool: who gives up waiting closes it, while this goes on.
+        self._queue.put(Job(self.put, (spool.buffer(), hash_), {}, future, loop))
         return cast(Blob, await future)
 
     def put_now(self, spool: Spool) -> Blob:
@@ -118,9 +119,9 @@ class FileKeeper:
         if self._closed:
             raise NotNow("shutting-down")
         if spool.size > SMALL:
-            return self._put_large(spool, hash_)
+            return self._put_large(hash_, spool.buffer())
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._queue.put(Job(self.put, (spool, hash_), {}, future, None))
+        self._queue.put(Job(self.put, (spool.buffer(), hash_), {}, future, None))
         return cast(Blob, future.result())
 
     # ---- the keeper's thread
@@ -133,7 +134,7 @@ class FileKeeper:
             if job is None:
                 break
             jobs = [job]
-            size = job.args[0].size
+            size = len(job.args[0])
             for _ in range(min(self._queue.qsize(), BATCH_PUTS - 1)):
                 if size > BATCH_BYTES:
                     break
@@ -142,7 +143,7 @@ class FileKeeper:
                     open_ = False
                 else:
                     jobs.append(job)
-                    size += job.args[0].size
+                    size += len(job.args[0])
             try:
                 self._keep(jobs, compressor)
             except NotNow as error:
@@ -164,18 +165,16 @@ class FileKeeper:
             if recent is not None:
                 found[hash_] = recent
         missing = [hash_ for hash_ in wanted if hash_ not in found]
-        if missing and self._known is not None:
-            kept = self._known(missing)
-            self._recent.add(list(kept.values()))
-            found |= kept
-            missing = [hash_ for hash_ in missing if hash_ not in kept]
+        kept = self._kept(missing)
+        found |= kept
+        missing = [hash_ for hash_ in missing if hash_ not in kept]
         if missing:
             parts: list[Any] = []
             sizes = []
             for hash_ in missing:
-                header, stored = packs.record(hash_, wanted[hash_].buffer(), compressor)
+                header, stored = packs.record(hash_, wanted[hash_], compressor)
                 parts += (header, stored)
-                sizes.append((hash_, wanted[hash_].size, len(header) + len(stored)))
+                sizes.append((hash_, len(wanted[hash_]), len(header) + len(stored)))
             offset = self._append(parts, sum(length for _, _, length in sizes))
             written = []
             for hash_, size, length in sizes:
@@ -185,6 +184,25 @@ class FileKeeper:
             found |= {blob.hash: blob for blob in written}
         for job in jobs:
             job.result = found[job.args[1]]
+
+    def _kept(self, hashes: list[bytes]) -> dict[bytes, Blob]:
+        """Those that are kept already. The bytes are looked at: a letter must not lean on what was lost or damaged."""
+        if not hashes or self._known is None:
+            return {}
+        kept = {}
+        for hash_, blob in self._known(hashes).items():
+            try:
+                if blob.place.startswith("pack/"):
+                    self._read_packed(blob)
+                else:
+                    for _ in self.stream(blob, blob.size - 1):  # its head and its last frame
+                        pass
+            except (LookupError, ValueError, OSError) as error:
+                log.error("blobs: kept once more, since it cannot be read: %s", error)
+            else:
+                kept[hash_] = blob
+        self._recent.add(list(kept.values()))
+        return kept
 
     def _append(self, parts: list[Any], length: int) -> int:
         """Makes the parts safe at the end of this process's pack; returns where they begin."""
@@ -233,21 +251,19 @@ class FileKeeper:
 
     # ---- large contents, on threads of their own
 
-    def _put_large(self, spool: Spool, hash_: bytes) -> Blob:
-        if self._known is not None:
-            kept = self._known([hash_])
-            if kept:
-                self._recent.add(list(kept.values()))
-                return kept[hash_]
+    def _put_large(self, hash_: bytes, data: Buffer) -> Blob:
+        kept = self._kept([hash_])
+        if kept:
+            return kept[hash_]
         name = hash_.hex()
-        blob = Blob(hash_, spool.size, f"large/{name[:2]}/{name}")
+        blob = Blob(hash_, len(data), f"large/{name[:2]}/{name}")
         path = self._folder / blob.place
         unfinished = self._folder / "tmp" / f"{self._worker}-{secrets.token_hex(8)}"
         try:
             _make_folder(path.parent)
             fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                frames.write(fd, hash_, spool.buffer(), zstandard.ZstdCompressor(level=packs.LEVEL))
+                frames.write(fd, hash_, data, zstandard.ZstdCompressor(level=packs.LEVEL))
                 step("blob-file-written")
                 os.fsync(fd)
             finally:
@@ -259,6 +275,9 @@ class FileKeeper:
             with suppress(OSError):
                 unfinished.unlink()
             raise trouble(error) from error
+        with self._files_lock:  # a damaged one may have lain here before
+            self._files.pop(blob.place, None)
+            self._tables.pop(blob.place, None)
         self._recent.add([blob])
         return blob
 

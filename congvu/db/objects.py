@@ -21,7 +21,7 @@ from obstore.store import ObjectStore
 from congvu.base.failure import NotNow
 from congvu.base.observe import log, step
 from congvu.db import frames
-from congvu.db.blobs import Blob, Known, Recent, Spool, trouble
+from congvu.db.blobs import Blob, Buffer, Known, Recent, Spool, trouble
 from congvu.db.packs import LEVEL
 
 T = TypeVar("T")
@@ -52,18 +52,21 @@ class ObjectKeeper:
         blob = self._recent.get(hash_)
         if blob is not None:
             return blob
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.put_now, spool)
+        # The bytes, not the spool: who gives up waiting closes it, while this goes on.
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._put, hash_, spool.buffer())
 
     def put_now(self, spool: Spool) -> Blob:
-        hash_ = spool.digest()
+        return self._put(spool.digest(), spool.buffer())
+
+    def _put(self, hash_: bytes, data: Buffer) -> Blob:
         kept = self._known([hash_]).get(hash_) if self._known else None
-        if kept is None:
-            kept = Blob(hash_, spool.size, f"blob/{hash_.hex()[:2]}/{hash_.hex()}")
+        if kept is None or not self._there(kept):
+            kept = Blob(hash_, len(data), f"blob/{hash_.hex()[:2]}/{hash_.hex()}")
             unfinished = self._folder / f"object-{secrets.token_hex(8)}"
             try:
                 with unfinished.open("w+b", buffering=0) as file:
                     unfinished.unlink()
-                    frames.write(file.fileno(), hash_, spool.buffer(), zstandard.ZstdCompressor(level=LEVEL))
+                    frames.write(file.fileno(), hash_, data, zstandard.ZstdCompressor(level=LEVEL))
                     file.seek(0)
                     self._ask(partial(obstore.put, self._store, kept.place, file))
             except OSError as error:
@@ -108,6 +111,15 @@ class ObjectKeeper:
     def close(self) -> None:
         self._closed = True
         self._pool.shutdown()
+
+    def _there(self, blob: Blob) -> bool:
+        """A letter must not lean on an object that was lost."""
+        try:
+            self._ask(lambda: obstore.head(self._store, blob.place))
+        except LookupError as error:
+            log.error("blobs: kept once more, since it is gone: %s", error)
+            return False
+        return True
 
     def _reader(self, blob: Blob) -> frames.Pread:
         if not blob.place.startswith("blob/"):

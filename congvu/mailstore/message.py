@@ -124,8 +124,10 @@ def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
     """The rows of the blob and the letter. The blob's bytes must be safe on disk already."""
     scan = letter.scan
     tx.run(
+        # The newer place is good for sure; the older one may be what made the keeper write the content once more.
         "INSERT INTO blob (hash, size, place, touched) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE"
-        " SET touched = excluded.touched WHERE blob.touched < excluded.touched - ?",
+        " SET touched = excluded.touched, place = excluded.place"
+        " WHERE blob.touched < excluded.touched - ? OR blob.place <> excluded.place",
         letter.blob.hash,
         letter.blob.size,
         letter.blob.place,

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from blake3 import blake3
 from obstore.store import LocalStore, MemoryStore
 
 from congvu.base.failure import NotNow
+from congvu.codec import mime
 from congvu.db import files, known_in, open_blobs, open_database
 from congvu.db.blobs import Blob, BlobKeeper, Spool
+from congvu.db.engine import Database
 from congvu.db.objects import ObjectKeeper
+from congvu.mailstore import message
 
 KEEPERS = ["files", "objects-memory", "objects-local"]
 SIZES = [0, 1, 1000, 256 << 10, (256 << 10) + 1, 1 << 20, (1 << 20) + 1, 3 << 20]
@@ -180,6 +184,78 @@ def test_what_the_database_knows_is_not_written_again(db: object, tmp_path: Path
     assert other.place.startswith("pack/1-")
     assert len(list(second.places())) == 3
     second.close()
+
+
+@pytest.mark.parametrize("size", [1000, 600_000, 3 << 20])
+def test_who_gives_up_waiting_spoils_nothing(tmp_path: Path, size: int) -> None:
+    asked = threading.Event()
+
+    def slow(_: list[bytes]) -> dict[bytes, Blob]:
+        asked.wait(0.2)
+        return {}
+
+    async def talk() -> None:
+        keeper = files.FileKeeper(tmp_path, "0", slow)
+        data = letters(size)[0]
+        with keeper.spool() as first, keeper.spool() as spool:
+            first.write(b"keeps the thread busy")
+            other = asyncio.create_task(keeper.put(first))
+            await asyncio.sleep(0.02)
+            spool.write(data)
+            waiting = asyncio.create_task(keeper.put(spool))
+            await asyncio.sleep(0.02)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        asked.set()
+        await other
+        with keeper.spool() as again:
+            again.write(data)
+            assert keeper.read(await keeper.put(again)) == data
+        for blob in keeper.places():
+            keeper.verify(blob)
+        keeper.close()
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize("size", [1000, 3 << 20])
+@pytest.mark.parametrize("harm", ["gone", "cut", "damaged"])
+def test_nothing_new_leans_on_what_was_lost(db: Database, tmp_path: Path, size: int, harm: str) -> None:
+    data = letters(size)[1]
+    scan = mime.scan(b"\r\n")
+
+    def kept(number: int, blob: Blob) -> Blob:
+        db.write_now(message.keep_letter, message.NewLetter(number, blob, b"", scan), 1_790_000_000)
+        return db.read_now(message.bodies, [number])[number].blob
+
+    first = files.FileKeeper(tmp_path, "0", known_in(db))
+    blob = kept(1, put(first, data))
+    first.close()
+    path = tmp_path / blob.place.partition(":")[0]
+    match harm:
+        case "gone":
+            path.unlink()
+        case "cut":
+            os.truncate(path, path.stat().st_size - 1)
+        case _:
+            damage(path, -1)
+    second = files.FileKeeper(tmp_path, "1", known_in(db))
+    blob = kept(2, put(second, data))
+    assert second.read(blob) == data
+    assert second.read(db.read_now(message.bodies, [1])[1].blob) == data  # mended by the way
+    second.close()
+
+
+def test_no_object_leans_on_one_that_was_lost(tmp_path: Path) -> None:
+    store = MemoryStore()
+    table: dict[bytes, Blob] = {}
+    for _ in range(2):
+        keeper = ObjectKeeper(store, tmp_path, lambda hashes: {h: table[h] for h in hashes if h in table})
+        blob = put(keeper, b"x")
+        assert keeper.read(blob) == b"x"
+        keeper.close()
+        table[blob.hash] = blob
+        store.delete(blob.place)
 
 
 def test_a_start_never_appends_to_an_old_pack(tmp_path: Path) -> None:
