@@ -18,6 +18,11 @@ from congvu.base.vietnamese import fold
 from congvu.db.engine import Tx
 
 _FEW = 2_000  # letters that are looked up one by one; with more of them the mailbox is read once
+# Conditions joined side by side; more are joined in groups. a AND b AND c … is as deep as it is long to an engine, and
+# SQLite takes no more than a thousand.
+_WIDE = 8
+# Characters of a pattern: compiling a longer one costs more time and memory than folding the texts.
+_PATTERN_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +76,10 @@ def none_of(condition: Condition) -> Condition:
 
 
 def _joined(word: str, conditions: Sequence[Condition]) -> Condition:
-    return Condition(
-        word.join(f"({each.sql})" for each in conditions), tuple(v for each in conditions for v in each.values)
-    )
+    texts = [f"({each.sql})" for each in conditions]
+    while len(texts) > _WIDE:
+        texts = [f"({word.join(texts[at : at + _WIDE])})" for at in range(0, len(texts), _WIDE)]
+    return Condition(word.join(texts), tuple(v for each in conditions for v in each.values))
 
 
 def select(tx: Tx, account_id: int, mailbox_id: int, low: int, high: int, condition: Condition) -> list[int]:
@@ -173,7 +179,7 @@ def _pattern(needle: str) -> re.Pattern[str]:
 
 def containing(found: Sequence[tuple[int, str]], needle: str) -> list[int]:
     """The UIDs whose text, one line each, holds `needle`, which is already folded."""
-    if needle.isascii() and needle:
+    if needle.isascii() and 0 < len(needle) <= _PATTERN_LENGTH:
         # One pattern over all texts as they are costs a fifth of folding them.
         lines = [text for _, text in found]
         joined = "\n".join(lines)

@@ -1,5 +1,6 @@
 """SEARCH: every key, every form of answer, what is saved, what is indexed and what not yet, portions, damage."""
 
+import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -248,6 +249,27 @@ def test_a_damaged_letter_does_not_match(box: Box) -> None:
             file.write_bytes(b"")
     assert box.found("BCC kin") == []
     assert box.found("SUBJECT quyet") == [1, 3]
+
+
+def test_programs_as_large_as_they_may_be(same_box: Box) -> None:
+    """SQLite takes an expression a thousand deep, and a AND b AND c … is as deep as it is long."""
+    assert same_box.found(" ".join(["SEEN"] * 1000)) == [1, 4]
+    assert same_box.found(" ".join(f"NOT KEYWORD k{n}" for n in range(500))) == [1, 2, 3, 4]
+    # Twenty keys on each of 24 levels, AND and OR in turn.
+    text = "SEEN"
+    for _ in range(24):
+        ors = "OR SEEN " * 20
+        text = f"({text}{' UNDRAFT' * 18} {ors}SEEN)"
+        if text.count(" ") > 900:
+            break
+    assert same_box.found(text) == [1, 4]
+
+
+def test_a_needle_longer_than_any_text_costs_little(same_box: Box) -> None:
+    begin = time.process_time()
+    for needle in ("a " * 20_000, "quyet" + "a" * 40_000, "a" * 201):
+        assert same_box.found(f'SUBJECT "{needle}"') == []
+    assert time.process_time() - begin < 1.0  # a pattern of it was compiled in nine seconds
 
 
 def test_sent_day() -> None:
