@@ -91,13 +91,14 @@ def create_stores(tx: Tx, account_ids: list[int], quota: int, now: float) -> Non
     tx.many(
         "INSERT INTO store (account_id, modseq, indexed, quota, used, messages, next_mailbox, last_uid_validity)"
         " VALUES (?, 1, 1, ?, 0, 0, ?, ?)",
-        [(account, quota, count + 1, validity) for account in account_ids],
+        [(account, quota, count + 1, validity + count) for account in account_ids],
     )
     tx.many(
         "INSERT INTO mailbox (account_id, id, name, role, subscribed, uid_validity, uid_next, recent_from, modseq,"
         " messages, unseen, deleted, size, keywords) VALUES (?, ?, ?, ?, 1, ?, 1, 1, 1, 0, 0, 0, 0, '')",
         [
-            (account, number, name, role, validity)
+            # One of its own each: a mailbox that is given another's old name must not be taken for that one.
+            (account, number, name, role, validity + number)
             for account in account_ids
             for number, (name, role) in enumerate(FIRST_MAILBOXES, 1)
         ],

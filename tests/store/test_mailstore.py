@@ -234,6 +234,16 @@ def test_mailboxes_come_and_go(store: Store) -> None:
         store.do(mailbox.delete, 1, "không có", NOW)
 
 
+def test_no_name_ever_has_the_same_uid_validity_again(store: Store) -> None:
+    first = store.do(mailbox.find, 1, "Thư nháp")
+    store.do(mailbox.rename, 1, "Thư nháp", "Nháp cũ", NOW)
+    store.do(mailbox.rename, 1, "Lưu trữ", "Thư nháp", NOW)
+    second = store.do(mailbox.find, 1, "Thư nháp")
+    store.do(mailbox.rename, 1, "Thư nháp", "Kho", NOW)
+    third = store.do(mailbox.create, 1, "Thư nháp", NOW)
+    assert len({box.uid_validity for box in (first, second, third)}) == 3
+
+
 def test_renaming_inbox_moves_its_letters(store: Store) -> None:
     store.put()
     store.do(mailbox.rename, 1, "inbox", "Cũ", NOW)
