@@ -10,7 +10,7 @@ from congvu.base.clock import Clock, Identifiers
 from congvu.base.failure import Refused
 from congvu.codec import mime
 from congvu.db.blobs import BlobKeeper, Spool
-from congvu.db.engine import Database, Tx
+from congvu.db.engine import Database, Duplicate, Tx
 from congvu.mailstore import mailbox, message
 from congvu.mailstore.message import NewLetter, Placed, Target
 
@@ -43,11 +43,16 @@ class Mail:
         else:
             scan = await asyncio.to_thread(mime.scan, content)
         blob = await self._blobs.put(spool)
-        letter = NewLetter(self._ids.draw(), blob, b"", scan)
         now = self._clock.now()
-        return await self._db.write(
-            _append, account_id, mailbox_name, letter, flags, keywords, now if received is None else received, now
-        )
+        when = now if received is None else received
+        for left in (2, 1, 0):
+            letter = NewLetter(self._ids.draw(), blob, b"", scan)
+            try:
+                return await self._db.write(_append, account_id, mailbox_name, letter, flags, keywords, when, now)
+            except Duplicate:  # another process drew the same number in this millisecond
+                if not left:
+                    raise
+        raise AssertionError
 
 
 def _append(

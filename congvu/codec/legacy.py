@@ -115,7 +115,8 @@ def decode(raw: bytes, charset: str, *, cut: bool = False) -> str:
     name = charset.strip(" \"'").lower()
     name = _ALIASES.get(name, name)
     if name in _SEVEN_BIT:
-        return raw.decode(_PYTHON_NAMES.get(name, name), "replace")
+        # UTF-7 can spell half of a surrogate pair, which no database keeps.
+        return raw.decode(_PYTHON_NAMES.get(name, name), "replace").encode("utf-8", "replace").decode()
     if name in _TABLES:
         return _read(raw, name)  # before the look for ASCII: some of their capitals are control bytes
     if raw.isascii():

@@ -272,7 +272,7 @@ def part_text(data: Buffer, part: Part, limit: int) -> str:
     text = legacy.decode(raw, charset, cut=len(raw) == room).removeprefix("\ufeff")
     if is_html:
         text = html_text(text)
-    return nfc(text[:limit])
+    return nfc(text[:limit]).replace("\0", " ")  # PostgreSQL keeps no NUL
 
 
 _SUBJECT = frozenset([b"subject"])
@@ -283,7 +283,7 @@ def letter_text(data: Buffer, root: Part, limit: int) -> str:
     subjects of letters within, the names of files."""
     out: list[str] = []
     _gather(data, root, limit, out)
-    return "\n".join(out)[:limit]
+    return "\n".join(out)[:limit].replace("\0", " ")
 
 
 def _gather(data: Buffer, part: Part, left: int, out: list[str]) -> int:
