@@ -53,6 +53,24 @@ def address_text(local: bytes | None, host: bytes) -> str:
     return raw.decode("ascii") if raw.isascii() else decode_header(raw)
 
 
+_AUTHORS = frozenset((b"from", b"sender", b"resent-from", b"resent-sender"))
+_NO_ADDRESS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|=\?[^?\s]*+\?[bBqQ]\?[^?\s]*+\?=', re.S)  # quoted and encoded words
+_ADDRESS_WORD = re.compile(rb'(?<![^\s"(),:;<>@])[^\s"(),:;<>@]++(?:@[^\s"(),:;<>@]++)+')
+
+
+def authors(block: bytes) -> tuple[int, list[str]]:
+    """Who a header says has written: how many From fields it has, and every word of From, Sender and Resent-From
+    outside quotes that some program may take for the address, whatever the grammar says of it."""
+    fields = wanted_fields(block, _AUTHORS)
+    words = [
+        word.decode("utf-8", "replace")
+        for values in fields.values()
+        for value in values
+        for word in _ADDRESS_WORD.findall(_NO_ADDRESS.sub(b"", value))
+    ]
+    return len(fields.get(b"from", ())), words
+
+
 def header_fields(block: bytes) -> list[tuple[bytes, bytes]]:
     """(name in lower case, the whole field as it stands with its folding and line end). A line that is no field has the
     name b""; the closing empty line is left out."""

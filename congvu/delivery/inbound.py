@@ -18,7 +18,7 @@ from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log, printable
 from congvu.codec import mime
 from congvu.db.blobs import Blob, BlobKeeper, Spool
-from congvu.db.engine import Database, Duplicate, Tx
+from congvu.db.engine import Database, Tx
 from congvu.delivery import queue
 from congvu.directory import addresses, lifecycle
 from congvu.mailstore import mailbox, message
@@ -26,6 +26,8 @@ from congvu.mailstore import mailbox, message
 # From so many local recipients on, a letter's text is indexed once for all of them: the index then grows with the
 # letters and not with the readers of every circular, while a search still reads few postings of others.
 SHARED_FROM = 8
+MAX_AUTHORS = 200  # addresses in the From of somebody who signed in: more than anybody has
+MAX_HEADER = 262_144  # bytes of the header of a letter by somebody who signed in: what a scan reads of it
 MAX_HOPS = 100  # rfc5321 6.3: a letter with more Received lines than this goes in circles
 _PLACE_AT_A_TIME = 1000  # accounts in one statement
 
@@ -84,16 +86,20 @@ class Facts:
     hops: int
     own: tuple[str, ...] | None  # the sender's own addresses; None for a stranger
     from_addresses: tuple[str, ...]
+    authors: tuple[str, ...] = ()  # all in From and Sender that may be taken for an address
+    clear: bool = True  # there is one From, and nobody can read another into the header
 
 
 def decide(facts: Facts) -> None:
-    """Same facts, same decision. Raises `Refused`: mail-loop, from-missing, not-your-address."""
+    """Same facts, same decision. Raises `Refused`: mail-loop, from-missing, from-unclear, not-your-address."""
     if facts.hops > MAX_HOPS:
         raise Refused("mail-loop", hops=facts.hops)
     if facts.own is not None:
         if not facts.from_addresses:
             raise Refused("from-missing")
-        for address in facts.from_addresses:
+        if not facts.clear:
+            raise Refused("from-unclear", limit=MAX_HEADER)
+        for address in (*facts.from_addresses, *facts.authors):
             if not addresses.is_own(facts.own, address):
                 raise Refused("not-your-address", address=printable(address))
 
@@ -127,8 +133,8 @@ class Inbound:
     async def take(self, letter: Arriving) -> list[Refused | NotNow | None]:
         """Keeps a letter for its recipients; an answer for each, in order, None meaning kept.
 
-        Raises `Refused` (mail-loop, from-missing, not-your-address) or `NotNow` (disk-full, storage-trouble) for the
-        letter as a whole: then nothing of it is kept.
+        Raises `Refused` (mail-loop, from-missing, from-unclear, not-your-address) or `NotNow` (disk-full,
+        storage-trouble) for the letter as a whole: then nothing of it is kept.
         """
         content = letter.spool.buffer()
         if isinstance(content, bytes):
@@ -139,18 +145,13 @@ class Inbound:
         own = None
         if person is not None:
             own = await self._db.read(addresses.of_account, person.account_id)
-        decide(Facts(_hops(content, scan), own, scan.from_addresses))
+        clear, authors = (True, ()) if person is None else _authors(content, scan)
+        decide(Facts(_hops(content, scan), own, scan.from_addresses, authors, clear))
         blob = await self._blobs.put(letter.spool)
         now = self._clock.now()
-        for left in (2, 1, 0):
-            letter_id = self._ids.draw()
-            prefix = trace(letter, letter_id, self._config.hostname, now)
-            try:
-                answers = await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
-                break
-            except Duplicate:  # another process drew the same number in this millisecond
-                if not left:
-                    raise
+        letter_id = self._ids.draw()
+        prefix = trace(letter, letter_id, self._config.hostname, now)
+        answers = await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
         log.info(
             "letter %x kept: from <%s> by %s [%s], %d recipients, %d bytes",
             letter_id,
@@ -177,6 +178,20 @@ def trace(letter: Arriving, letter_id: int, hostname: str, now: float) -> bytes:
         f"\t{formatdate(now, localtime=True)}\r\n"
     )
     return text.encode("utf-8", "surrogateescape")
+
+
+def _authors(content: mime.Buffer, scan: mime.Scan) -> tuple[bool, tuple[str, ...]]:
+    """`Facts.clear` and `Facts.authors` of a letter whose From must be the sender's own.
+
+    One From (rfc5322 3.6); and only CRLF ends a line of the header, also in a letter of BINARYMIME: some programs begin
+    a field behind any CR or LF.
+    """
+    if scan.root.body - scan.root.header > MAX_HEADER or len(scan.from_addresses) > MAX_AUTHORS:
+        return False, ()
+    header = content[scan.root.header : scan.root.body]
+    pairs = header.count(b"\r\n")
+    fields, authors = mime.authors(header)
+    return fields == 1 and pairs == header.count(b"\r") == header.count(b"\n"), tuple(authors)
 
 
 def _hops(content: mime.Buffer, scan: mime.Scan) -> int:

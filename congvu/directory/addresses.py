@@ -152,6 +152,8 @@ def of_account(tx: Tx, account_id: int) -> tuple[str, ...]:
 
 def is_own(addresses: Sequence[str], address: str) -> bool:
     """Does this address, tag or not, stand among an account's own (as given by `of_account`)?"""
+    if len(address) > MAX_ADDRESS:  # `normalise` would look at its beginning only
+        return False
     text = normalise(address)
     return text in addresses or base(text) in addresses
 

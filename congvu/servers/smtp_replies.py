@@ -75,6 +75,7 @@ REPLIES: dict[str, tuple[int, str]] = {
     "shutting-down": (421, "4.3.2"),
     "not-your-address": (553, "5.7.1"),
     "from-missing": (550, "5.6.0"),
+    "from-unclear": (550, "5.6.0"),
     "mail-loop": (554, "5.4.6"),
     "no-such-address": (550, "5.1.1"),
     "address-revoked": (550, "5.1.6"),
