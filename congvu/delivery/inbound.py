@@ -18,7 +18,7 @@ from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log, printable
 from congvu.codec import mime
 from congvu.db.blobs import Blob, BlobKeeper, Spool
-from congvu.db.engine import Database, Tx
+from congvu.db.engine import Database, Duplicate, Tx
 from congvu.delivery import queue
 from congvu.directory import addresses, lifecycle
 from congvu.mailstore import mailbox, message
@@ -149,9 +149,15 @@ class Inbound:
         decide(Facts(_hops(content, scan), own, scan.from_addresses, authors, clear))
         blob = await self._blobs.put(letter.spool)
         now = self._clock.now()
-        letter_id = self._ids.draw()
-        prefix = trace(letter, letter_id, self._config.hostname, now)
-        answers = await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
+        for left in (2, 1, 0):
+            letter_id = self._ids.draw()
+            prefix = trace(letter, letter_id, self._config.hostname, now)
+            try:
+                answers = await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
+                break
+            except Duplicate:  # another process drew the same number in this millisecond
+                if not left:
+                    raise
         log.info(
             "letter %x kept: from <%s> by %s [%s], %d recipients, %d bytes",
             letter_id,
