@@ -13,7 +13,7 @@ from congvu.codec import mime
 from congvu.db import open_blobs
 from congvu.mailstore import message
 from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Op
-from congvu.servers.imap import fetch, sections
+from congvu.servers.imap import fetch, search, sections
 from congvu.servers.listen import Gone
 from tests.talk.letters import PREFIX, Box, opened
 
@@ -127,6 +127,22 @@ def test_partials(box: Box) -> None:
     assert box.fetch("1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]<9.3>")[0] == (
         b"* 1 FETCH (" + lit("BODY[HEADER.FIELDS (SUBJECT)]<9>", b"Mot") + b")\r\n"
     )
+
+
+def test_fields_of_an_endless_header_are_told_apart_within_a_bound(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Millions of short fields would take gigabytes; the header itself comes whole."""
+    for room in (sections, search):
+        monkeypatch.setattr(room, "FIELDS_WITHIN", 4096)
+    header = b"X-Early: 1\r\n" + b"a:\r\n" * 5_000 + b"X-Late: 1\r\n\r\n"
+    box.put(header + b"x")
+    assert b"{%d}\r\n%b" % (len(PREFIX + header), PREFIX + header) in box.fetch("3 BODY.PEEK[HEADER]")[0]
+    assert (
+        lit("BODY[HEADER.FIELDS (X-Early X-Late)]", b"X-Early: 1\r\n\r\n")
+        in (box.fetch("3 BODY.PEEK[HEADER.FIELDS (X-Early X-Late)]")[0])
+    )
+    assert len(box.fetch("3 BODY.PEEK[HEADER.FIELDS.NOT (X)]")[0]) < 5_000
+    assert box.found("HEADER X-Early 1") == [3]
+    assert box.found("HEADER X-Late 1") == []
 
 
 def test_old_names(box: Box) -> None:

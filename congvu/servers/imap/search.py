@@ -24,6 +24,7 @@ from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, words
 from congvu.mailstore import search as index
 from congvu.mailstore.scan import Column, Condition
+from congvu.servers.imap.sections import FIELDS_WITHIN
 from congvu.servers.imap.session import Done, Session
 from congvu.servers.imap.view import Selected, meet
 
@@ -317,7 +318,7 @@ def _read_headers(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Header
     for letter, body in bodies.items():
         try:
             root = mime.unpack_parts(body.parts)
-            block = body.prefix + blobs.read(body.blob, 0, root.body)
+            block = body.prefix + blobs.read(body.blob, 0, min(root.body, FIELDS_WITHIN))
         except (LookupError, ValueError) as error:
             log.error("account %d: letter %d cannot be searched: %s", view[0], letter, error)
             continue

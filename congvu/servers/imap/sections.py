@@ -16,6 +16,8 @@ from congvu.db.blobs import BlobKeeper
 from congvu.mailstore import message
 
 ENOUGH = 1 << 20  # bytes of bodies after which a chunk ends, and a letter's further sections are streamed
+# Bytes of a header whose fields are told apart: a header of fifty million short fields would take gigabytes for it.
+FIELDS_WITHIN = 2 << 20
 SMALL = 256 * 1024  # letters up to this size are read within the chunk, sections of larger ones are streamed
 
 
@@ -130,7 +132,8 @@ def _render(letter: Letter, name: bytes, section: Section, partial: tuple[int, i
     if found is None:
         return [name + b" NIL"]
     if section.text.startswith("HEADER.FIELDS"):
-        chosen = mime.select_fields(letter.read(*found), section.fields, section.text == "HEADER.FIELDS.NOT")
+        block = letter.read(found[0], min(found[1], found[0] + FIELDS_WITHIN))
+        chosen = mime.select_fields(block, section.fields, section.text == "HEADER.FIELDS.NOT")
         start, end = _cut(0, len(chosen), partial)
         return _literal(letter, name, chosen[start:end])
     start, end = _cut(*found, partial)
