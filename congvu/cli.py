@@ -479,19 +479,14 @@ def check(data: Data) -> None:
 
     from congvu.actions import accounts
     from congvu.db import audit, open_blobs
-    from congvu.db.blobs import Blob
     from congvu.db.engine import Tx
     from congvu.mailstore import check as mailstore
 
     config = configuration.load(data)
     keeper = open_blobs(config.blobs.url, data=data, worker="check")
 
-    def verify(blob: Blob) -> None:
-        for _ in keeper.stream(blob):
-            pass
-
     def find(tx: Tx) -> list[str]:
-        found = chain(accounts.check(tx), mailstore.check(tx, verify), audit.verify_chain(tx))
+        found = chain(accounts.check(tx), mailstore.check(tx, keeper.verify), audit.verify_chain(tx))
         return list(islice(found, _MOST_FINDINGS))
 
     try:

@@ -5,10 +5,13 @@ mailbox and the numbers that disagree.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 
-from congvu.codec import mime
+from congvu.codec import mime, uidset
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
+from congvu.mailstore.changes import Kind
 
 # Each statement returns rows that must not exist, with the sentence they fill.
 _NEVER = (
@@ -85,18 +88,55 @@ _NEVER = (
         "account {0}: the text index has read to {1}, the store is at {2}",
         "SELECT account_id, indexed, modseq FROM store WHERE indexed > modseq",
     ),
+    (
+        "account {0}: the text index has read everything but knows nothing of letter {1}",
+        "SELECT DISTINCT m.account_id, m.letter_id FROM message m JOIN store s ON s.account_id = m.account_id"
+        " WHERE s.indexed = s.modseq AND NOT EXISTS (SELECT 1 FROM text_doc t"
+        " WHERE t.account_id = m.account_id AND t.letter_id = m.letter_id) AND NOT EXISTS (SELECT 1 FROM text_doc t"
+        " WHERE t.account_id = 0 AND t.letter_id = m.letter_id)",
+    ),
+    (
+        "account {0}: the text index has read everything but holds letter {1}, which is in no mailbox",
+        "SELECT t.account_id, t.letter_id FROM text_doc t JOIN store s ON s.account_id = t.account_id"
+        " WHERE s.indexed = s.modseq AND NOT EXISTS (SELECT 1 FROM message m"
+        " WHERE m.account_id = t.account_id AND m.letter_id = t.letter_id)",
+    ),
+    (
+        "account {0} mailbox {1} UID {2}: its last change, {3}, is not in the change log",
+        "SELECT m.account_id, m.mailbox_id, m.uid, m.modseq FROM message m WHERE NOT EXISTS (SELECT 1 FROM change c"
+        " WHERE c.account_id = m.account_id AND c.modseq = m.modseq AND c.mailbox_id = m.mailbox_id"
+        " AND c.kind IN (1, 2))",
+    ),
+    (
+        "account {0} mailbox {1}: UIDVALIDITY {2}, recent from {3}, UIDNEXT {4}; the store's last UIDVALIDITY is {5}",
+        "SELECT b.account_id, b.id, b.uid_validity, b.recent_from, b.uid_next, s.last_uid_validity FROM mailbox b"
+        " JOIN store s ON s.account_id = b.account_id"
+        " WHERE b.uid_validity > s.last_uid_validity OR b.recent_from > b.uid_next",
+    ),
+    (
+        "account {0}: {2} mailboxes have the role {1}",
+        "SELECT account_id, role, count(*) FROM mailbox WHERE role <> '' GROUP BY account_id, role HAVING count(*) > 1",
+    ),
 )
 
 
 def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]:
     """Findings, none when the store is whole.
 
-    `verify(blob)` reads a blob's bytes and raises `LookupError` or `ValueError` when they are gone or damaged; without
-    it only rows are looked at.
+    `verify(blob)` reads a blob's bytes and raises `LookupError`, `ValueError` or `OSError` when they are gone, damaged
+    or cannot be read; without it only rows are looked at.
     """
     for sentence, sql in _NEVER:
         for row in tx.each(sql):
             yield sentence.format(*row)
+    yield from _log(tx)
+    for account, box, used, known in tx.each(
+        "SELECT DISTINCT m.account_id, m.mailbox_id, m.keywords, b.keywords FROM message m JOIN mailbox b"
+        " ON b.account_id = m.account_id AND b.id = m.mailbox_id WHERE m.keywords <> ''"
+    ):
+        strange = {word.lower() for word in used.split()} - {word.lower() for word in known.split()}
+        if strange:
+            yield f"account {account} mailbox {box}: messages have keywords it does not know: {sorted(strange)}"
     for letter, hash_, size, prefix, parts, blob_size in tx.each(
         "SELECT l.id, l.hash, l.size, length(l.prefix), l.parts, b.size FROM letter l JOIN blob b ON b.hash = l.hash"
     ):
@@ -114,5 +154,27 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
         for hash_, size, place in tx.each("SELECT hash, size, place FROM blob"):
             try:
                 verify(Blob(bytes(hash_), size, place))
-            except (LookupError, ValueError) as error:
+            except (LookupError, ValueError, OSError) as error:
                 yield f"blob {bytes(hash_).hex()}: {error}"
+
+
+def _log(tx: Tx) -> Iterator[str]:
+    """What the change log says came and went is what is there."""
+    rows = tx.each(
+        "SELECT account_id, mailbox_id, kind, uids, length(letters) FROM change WHERE kind IN (1, 3)"
+        " ORDER BY account_id, modseq"
+    )
+    for account, changes in groupby(rows, itemgetter(0)):
+        there: dict[int, int] = {}
+        for _, box, kind, uids, letters in changes:
+            count = sum(high - low + 1 for low, high in uidset.ranges(uids))
+            there[box] = there.get(box, 0) + (count if kind == Kind.APPEARED else -count)
+            if kind == Kind.VANISHED and letters != 8 * count:
+                yield f"account {account} mailbox {box}: the change log has not the letters of UIDs {uids[:100]}"
+        have: dict[int, int] = dict(tx.all("SELECT id, messages FROM mailbox WHERE account_id = ?", account))
+        for box, count in there.items():
+            if count != have.get(box, 0):
+                yield (
+                    f"account {account} mailbox {box}: after the change log it has {count} messages, not"
+                    f" {have.get(box, 0)}"
+                )
