@@ -34,6 +34,7 @@ Connection = psycopg.Connection[Row]
 READERS = 4
 STREAM_ROWS = 1000  # rows fetched at a time by `each`
 BATCH_LOCK_MS = 300  # a batch waits no longer for another's locks; deadlocks are found by the server after a second
+STOPPED_MS = 30_000  # a writer that says nothing for so long has stopped (SIGSTOP, a lost node): its locks go to others
 # Text is compared byte by byte, as SQLite does, whatever the database's own order is.
 TYPES = {"INTEGER": "BIGINT", "BLOB": "BYTEA", "TEXT": 'TEXT COLLATE "C"'}
 INDEX_SCHEMA = """
@@ -193,7 +194,12 @@ def _judge(error: Exception) -> tuple[Verdict, Exception]:
             return Verdict.OWN, duplicate
         case errors.DiskFull():
             return Verdict.LOST, NotNow("disk-full")
-        case psycopg.OperationalError() | psycopg.InterfaceError() | errors.ReadOnlySqlTransaction():
+        case (
+            psycopg.OperationalError()
+            | psycopg.InterfaceError()
+            | errors.ReadOnlySqlTransaction()
+            | errors.IdleInTransactionSessionTimeout()
+        ):
             log.error("PostgreSQL: %s", error)
             return Verdict.LOST, NotNow("storage-trouble")
         case _:
@@ -253,7 +259,10 @@ class _WritingEnd:
 
     def begin(self, alone: bool) -> None:
         limit = 0 if alone else BATCH_LOCK_MS
-        self._tx = self._line.begin(f"BEGIN READ WRITE; SET LOCAL lock_timeout = {limit}")
+        self._tx = self._line.begin(
+            f"BEGIN READ WRITE; SET LOCAL lock_timeout = {limit};"
+            f" SET LOCAL idle_in_transaction_session_timeout = {STOPPED_MS}"
+        )
         self.touched = self._tx.touched
         self.touched.clear()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from congvu.base.clock import Identifiers, ManualClock
-from congvu.base.failure import Refused
+from congvu.base.failure import NotNow, Refused
 from congvu.codec import mime
 from congvu.db import open_database
 from congvu.db.blobs import Blob
@@ -209,3 +209,28 @@ def test_recent_is_claimed_by_one(two: Two, threads: ThreadPoolExecutor) -> None
         1,
         4,
     )
+
+
+def test_a_writer_that_stops_does_not_hold_others_for_ever(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
+) -> None:
+    monkeypatch.setattr("congvu.db.postgres.STOPPED_MS", 300)
+    first, second = (open_database(postgres_url, data=tmp_path) for _ in range(2))
+    first.write_now(mailbox.create_store, 1, 0, NOW)
+    held, go = threading.Event(), threading.Event()
+
+    def stops(tx: Any) -> None:
+        changes.advance(tx, 1)
+        held.set()
+        go.wait(10)
+        changes.advance(tx, 1)
+
+    stopped = threads.submit(first.write_now, stops)
+    assert held.wait(10)
+    assert threads.submit(second.write_now, changes.advance, 1).result(5) == 2
+    go.set()
+    with pytest.raises(NotNow):
+        stopped.result(10)
+    assert first.write_now(changes.advance, 1) == 3
+    first.close()
+    second.close()
