@@ -214,6 +214,9 @@ class FileKeeper:
         except OSError as error:
             self._cut_back()
             raise trouble(error) from error
+        except Exception:  # memory that ran out, a bug: what follows must not lie behind half a batch either
+            self._cut_back()
+            raise
         step("blob-appended")
         try:
             os.fdatasync(self._pack_fd)

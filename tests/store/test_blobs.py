@@ -186,6 +186,18 @@ def test_what_the_database_knows_is_not_written_again(db: object, tmp_path: Path
     second.close()
 
 
+def test_half_a_batch_shifts_nothing(folder: files.FileKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(fd: int, parts: list[bytes]) -> None:
+        os.write(fd, parts[0])
+        raise MemoryError
+
+    put(folder, b"before")
+    with monkeypatch.context() as patch, pytest.raises(NotNow):
+        patch.setattr("congvu.db.packs.append", half)
+        put(folder, b"torn")
+    assert folder.read(put(folder, b"after")) == b"after"
+
+
 @pytest.mark.parametrize("size", [1000, 600_000, 3 << 20])
 def test_who_gives_up_waiting_spoils_nothing(tmp_path: Path, size: int) -> None:
     asked = threading.Event()
