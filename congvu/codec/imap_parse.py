@@ -326,6 +326,7 @@ MACROS = {
 _ITEM = re.compile(rb"[A-Za-z0-9.\-]+")
 _PARTIAL = re.compile(rb"<(\d{1,10})\.(\d{1,10})>")
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
+_AS_CLIENTS = re.compile(rb"~?\{(\d{1,20})\+?\}\r\n")  # only clients may say {4+} (rfc7888 7), and a section is echoed
 _SECTION_TEXT = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
 
 
@@ -401,7 +402,7 @@ def _section(w: Words, binary: bool) -> Section:
             fields = _header_fields(w)
     elif part and w.data[w.at - 1 : w.at] == b".":
         w.bad("section")
-    raw = w.data[start : w.at]
+    raw = _AS_CLIENTS.sub(rb"{\1}\r\n", w.data[start : w.at])
     w.expect(b"]")
     return Section(part, text, fields, raw)
 

@@ -274,7 +274,12 @@ class Words:
 
     def _name(self, raw: bytes) -> str:
         name = self._decoded(raw)
-        return name if self.utf8 or "&" not in name else unicodedata.normalize("NFC", decode_utf7(name))
+        if self.utf8 or "&" not in name:
+            return name
+        name = unicodedata.normalize("NFC", decode_utf7(name))
+        if "\0" in name:  # as everywhere: not every engine takes one
+            raise Bad("NUL in a string")
+        return name
 
     def _decoded(self, raw: bytes) -> str:
         if b"\0" in raw:

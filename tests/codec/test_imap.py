@@ -180,6 +180,7 @@ BAD = [
     (parse.fetch, b" 1 BINARY[TEXT]"),
     (parse.fetch, b" 1 BODY[]<1>"),
     (parse.fetch, b" 1 (FLAGS"),
+    (parse.select, b" &AAA-"),  # NUL in modified UTF-7
     (parse.search, b" "),
     (parse.search, b" NOT"),
     (parse.search, b" OR ALL"),
@@ -200,6 +201,14 @@ BAD = [
 def test_what_is_not_imap_is_bad(reader, text: bytes) -> None:
     with pytest.raises(Bad):
         reader(Words(text))
+
+
+def test_a_section_is_echoed_as_a_server_may_write_it() -> None:
+    said = parse.fetch(Words(b' 1 BODY[HEADER.FIELDS ({4+}\r\nFrom "To" {2}\r\nCc)]'))
+    section = said.items[0].section
+    assert section is not None
+    assert section.raw == b'HEADER.FIELDS ({4}\r\nFrom "To" {2}\r\nCc)'
+    assert section.fields == ("From", "To", "Cc")
 
 
 def test_other_charsets_are_told_apart() -> None:
