@@ -349,6 +349,7 @@ class Session:
                 await self.stream.drain()
         except Farewell as farewell:
             self.untagged("BYE", "", farewell.code)
+            self.stream.close(linger=True)  # what is still on its way must not reset our last words away
         finally:
             self.forget()
 
