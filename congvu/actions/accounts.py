@@ -76,7 +76,7 @@ class Doors:
     async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn:
         """Who this is. Raises `Refused`: bad-credentials, account-locked; `NotNow`: too-many-attempts, too-busy."""
         address = self._full(login)
-        held, stored = await self._db.read(_look, address)
+        held, stored = await self._db.look(_look, address)
         # The key is bound to the stored hash, so a changed password forgets what was remembered of the old one.
         proof = self._proof(held, stored, password)
         if self._remembered.get(proof, 0.0) <= self._clock.now():
@@ -96,7 +96,7 @@ class Doors:
         """
         address = self._full(login)
         self._failures.check(ip, address)
-        held, stored = await self._db.read(_look, address)
+        held, stored = await self._db.look(_look, address)
         if held is not None and stored is not None and stored.scram is not None:
             try:
                 return parse_keys(stored.scram)
@@ -110,7 +110,7 @@ class Doors:
     async def signed_in(self, login: str, ip: str = "") -> SignedIn:
         """Who this is, after a SCRAM proof. Raises as `sign_in`."""
         address = self._full(login)
-        held, _ = await self._db.read(_look, address)
+        held, _ = await self._db.look(_look, address)
         self._failures.forget(ip, address)
         return _admitted(held)
 

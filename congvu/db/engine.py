@@ -109,6 +109,11 @@ class Database(Protocol):
         call."""
         ...
 
+    async def look(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`read` for a few rows found by key. Where a row is nearer than another thread it is read on the spot, so `f`
+        must neither search, nor read blobs, nor return more than some kilobytes."""
+        ...
+
     def write_now(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`write` for programs without an event loop (command line, tests): own transaction, same promises."""
         ...

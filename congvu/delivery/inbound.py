@@ -115,11 +115,12 @@ class Inbound:
         self._config = config
 
     async def may_send(self, peer: Peer, sender: str) -> None:
-        """MAIL FROM: a person uses an own address, a stranger any. Raises `Refused("not-your-address")`."""
-        if peer.signed_in is None:
+        """MAIL FROM: a person uses an own address or none (rfc8098 3: a read receipt has the null sender; its From is
+        looked at in any case), a stranger any. Raises `Refused("not-your-address")`."""
+        if peer.signed_in is None or not sender:
             return
-        own = await self._db.read(addresses.of_account, peer.signed_in.account_id)
-        if not sender or not addresses.is_own(own, sender):
+        own = await self._db.look(addresses.of_account, peer.signed_in.account_id)
+        if not addresses.is_own(own, sender):
             raise Refused("not-your-address", address=printable(sender))
 
     async def may_receive(self, peer: Peer, sender: str, wanted: Sequence[str]) -> list[Recipient | Refused | NotNow]:
@@ -128,7 +129,7 @@ class Inbound:
         `Refused`: no-such-address, address-revoked, relay-denied. `NotNow`: mailbox-full (row 6.1; the sender's server
         tries again while the owner makes room).
         """
-        return await self._db.read(_may_receive, self._config, peer.signed_in is not None, list(wanted))
+        return await self._db.look(_may_receive, self._config, peer.signed_in is not None, list(wanted))
 
     async def take(self, letter: Arriving) -> list[Refused | NotNow | None]:
         """Keeps a letter for its recipients; an answer for each, in order, None meaning kept.
@@ -144,7 +145,7 @@ class Inbound:
         person = letter.peer.signed_in
         own = None
         if person is not None:
-            own = await self._db.read(addresses.of_account, person.account_id)
+            own = await self._db.look(addresses.of_account, person.account_id)
         clear, authors = (True, ()) if person is None else _authors(content, scan)
         decide(Facts(_hops(content, scan), own, scan.from_addresses, authors, clear))
         blob = await self._blobs.put(letter.spool)

@@ -242,6 +242,8 @@ def test_a_reader_cannot_write(db: Database) -> None:
     with pytest.raises(Exception, match=r"read-?only"):
         db.read_now(add, 1)
     assert db.read_now(ids) == []
+    with pytest.raises(Exception, match=r"read-?only"):
+        asyncio.run(db.look(add, 1))
     assert db.write_now(add, 1) == 1
 
 
@@ -250,6 +252,7 @@ def test_a_read_sees_what_was_acknowledged_and_nothing_later(db: Database) -> No
         for n in range(50):
             await db.write(add, n)
             assert len(await db.read(ids)) == n + 1
+            assert len(await db.look(ids)) == n + 1
 
     asyncio.run(work())
     inside, go = threading.Event(), threading.Event()

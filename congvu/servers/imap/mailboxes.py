@@ -165,7 +165,7 @@ async def namespace(session: Session, _: Nothing) -> Done:
 
 
 async def status(session: Session, command: Status) -> Done:
-    box = await session.services.db.read(mailbox.find, session.account_id, command.mailbox)
+    box = await session.services.db.look(mailbox.find, session.account_id, command.mailbox)
     if box is None:
         raise Refused("no-such-mailbox", name=command.mailbox[:100])
     if "HIGHESTMODSEQ" in command.items:

@@ -230,7 +230,7 @@ async def append(session: Session, head: Append, literal: Literal) -> Done:
                 raise Bad("empty letter")
             if literal.size > limit:
                 raise Refused("letter-too-big", limit=limit)
-            await services.db.read(_may_append, session.account_id, head.mailbox, literal.size)
+            await services.db.look(_may_append, session.account_id, head.mailbox, literal.size)
         except Exception:
             await session.refuse_letter(literal)
             raise
