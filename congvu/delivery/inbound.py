@@ -8,7 +8,7 @@ Must never accept for an address that nobody holds, relay for a stranger, or let
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Protocol
 
@@ -152,9 +152,12 @@ class Inbound:
         now = self._clock.now()
         for left in (2, 1, 0):
             letter_id = self._ids.draw()
-            prefix = trace(letter, letter_id, self._config.hostname, now)
+            prefix, seen = trace(letter, letter_id, self._config.hostname, now), scan
+            if person is not None:
+                added, seen = complete(scan, letter_id, self._config.hostname, now)
+                prefix += added
             try:
-                answers = await self._db.write(_keep, letter, letter_id, prefix, scan, blob, self._ids, now)
+                answers = await self._db.write(_keep, letter, letter_id, prefix, seen, blob, self._ids, now)
                 break
             except Duplicate:  # another process drew the same number in this millisecond
                 if not left:
@@ -185,6 +188,22 @@ def trace(letter: Arriving, letter_id: int, hostname: str, now: float) -> bytes:
         f"\t{formatdate(now, localtime=True)}\r\n"
     )
     return text.encode("utf-8", "surrogateescape")
+
+
+def complete(scan: mime.Scan, letter_id: int, hostname: str, now: float) -> tuple[bytes, mime.Scan]:
+    """The Date and Message-ID that a person's letter lacks (rfc6409 8.1, 8.2: scanners and scripts send such), as
+    headers to add, and the scan as if they had been there."""
+    envelope, added = scan.envelope, b""
+    sent, message_id = scan.sent, scan.message_id
+    if sent is None and envelope.startswith(b"(NIL "):
+        date = formatdate(now, localtime=True).encode()
+        sent, added = int(now), b"Date: %b\r\n" % date
+        envelope = b'("%b" %b' % (date, envelope[len(b"(NIL ") :])
+    if not message_id and envelope.endswith(b" NIL)"):
+        message_id = f"{letter_id:x}@{hostname}"
+        added += b"Message-ID: <%b>\r\n" % message_id.encode()
+        envelope = b'%b "<%b>")' % (envelope[: -len(b" NIL)")], message_id.encode())
+    return added, replace(scan, envelope=envelope, sent=sent, message_id=message_id)
 
 
 def _authors(content: mime.Buffer, scan: mime.Scan) -> tuple[bool, tuple[str, ...]]:

@@ -91,3 +91,13 @@ def test_there_must_be_one(header: bytes) -> None:
 
 def test_a_stranger_s_from_is_not_looked_at() -> None:
     decide(Facts(0, None, ("chi@tinh.test",)))
+
+
+@pytest.mark.parametrize("given", [b"", b"Date: Sun, 22 Nov 2026 08:00:00 +0700\r\n", b"Message-ID: <a@b>\r\n"])
+def test_a_letter_without_date_or_number_gets_them(given: bytes) -> None:
+    content = given + b"From: an@tinh.test\r\nSubject: x\r\n\r\nxin ch\r\n"
+    added, scan = inbound.complete(mime.scan(content), 0xABC, "thu.tinh.test", 1_790_000_000.0)
+    whole = mime.scan(added + content)
+    assert (scan.envelope, scan.sent, scan.message_id) == (whole.envelope, whole.sent, whole.message_id)
+    assert (b"Date:" in added, b"Message-ID:" in added) == (b"Date" not in given, b"Message-ID" not in given)
+    assert inbound.complete(whole, 1, "x", 0.0) == (b"", whole)
