@@ -20,7 +20,8 @@ AUTH_LIMIT = 12_288  # rfc4954 4.5
 
 class BadCommand(Exception):
     """A line that is no command. `code`: unknown-command, bad-syntax, bad-hello-name, bad-sender, bad-recipient,
-    needs-smtputf8, bad-utf8, unknown-parameter, bad-parameter, bad-base64, not-smtp."""
+    needs-smtputf8, bad-utf8, unknown-parameter, bad-parameter, bad-base64; not-smtp and bad-chunk, after which what
+    comes cannot be read as commands."""
 
     def __init__(self, code: str, word: str = "") -> None:
         super().__init__(code)
@@ -129,6 +130,15 @@ _WEB = {"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:", "USER-AGENT
 
 def parse(line: bytes, utf8: bool = False) -> Command:
     """A line (without its end) as a command. `utf8`: the transaction is one of SMTPUTF8. Raises `BadCommand`."""
+    try:
+        return _parse(line, utf8)
+    except BadCommand:
+        if line[:4].upper() == b"BDAT":  # its chunk follows, nobody knows how long (rfc3030 2)
+            raise BadCommand("bad-chunk") from None
+        raise
+
+
+def _parse(line: bytes, utf8: bool) -> Command:
     try:
         text = line.decode()
     except UnicodeDecodeError:

@@ -235,9 +235,8 @@ class _Session:
             self.refuse(code, word=bad.word)
         else:
             self.refuse(code)
-        if (
-            bad.code == "not-smtp"
-        ):  # a browser was made to speak to us: what follows are its user's words, not ours to obey
+        # A browser was made to speak to us, or a chunk of unknown length comes: what follows is not ours to obey.
+        if bad.code in {"not-smtp", "bad-chunk"}:
             raise _Leave
 
     def flush(self) -> None:

@@ -38,6 +38,7 @@ REPLIES: dict[str, tuple[int, str]] = {
     "smtp-unknown-command": (500, "5.5.1"),
     "smtp-not-smtp": (500, "5.5.1"),
     "smtp-bad-syntax": (501, "5.5.4"),
+    "smtp-bad-chunk": (501, "5.5.4"),
     "smtp-bad-utf8": (500, "5.5.2"),
     "smtp-bad-hello-name": (501, "5.5.4"),
     "smtp-bad-sender": (501, "5.1.7"),
