@@ -8,6 +8,11 @@ disagree about it can be played off against each other (SMTP smuggling): `strict
 the line, otherwise it is taken for a line end. SMTP is strict. A CR inside a line is left for the protocol to refuse.
 """
 
+# First words of the lines that a browser sends when it was made to speak to a server that is none of the web.
+WEB = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE", "PRI"}) | frozenset(
+    {"HOST:", "USER-AGENT:", "CONTENT-TYPE:", "CONTENT-LENGTH:", "ACCEPT:", "ORIGIN:", "REFERER:", "COOKIE:"}
+)
+
 
 class LineTooLong(Exception):
     """A line beyond its limit. It is told once; the next take begins after the line's end."""

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from congvu.codec.lines import WEB
+
 COMMAND_LIMIT = 4096  # bytes of a command line; rfc5321 asks for 512, ORCPT, ENVID and AUTH add less than 1,500
 AUTH_LIMIT = 12_288  # rfc4954 4.5
 
@@ -125,7 +127,6 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")  # rfc3461 4
 _ORCPT = re.compile(r"[A-Za-z0-9-]{1,40};[!-<>-~\u0080-\U0010ffff]+")  # rfc3461 4.2, rfc6533 3
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}")
 _SIZE = re.compile(r"[0-9]{1,20}")
-_WEB = {"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:", "USER-AGENT:", "CONTENT-TYPE:"}
 
 
 def parse(line: bytes, utf8: bool = False) -> Command:
@@ -147,7 +148,7 @@ def _parse(line: bytes, utf8: bool) -> Command:
     verb = verb.upper()
     reader = _READERS.get(verb)
     if reader is None:
-        raise BadCommand("not-smtp" if verb in _WEB else "unknown-command", verb[:20])
+        raise BadCommand("not-smtp" if verb in WEB else "unknown-command", verb[:20])
     if _CONTROL.search(rest):
         raise BadCommand("bad-syntax")
     return reader(rest.rstrip(" "), utf8)

@@ -323,7 +323,7 @@ def test_strangers_are_bounded(program: Program) -> None:
         # another protocol
         client = await Client.to(listener)
         await client.line()
-        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: y\r\n\r\n")
+        client.send(b"EHLO may\r\nMAIL FROM:<>\r\nQUIT\r\nQUIT\r\n")
         lines = [await client.line() for _ in range(4)]
         assert lines[-1].startswith(b"* BYE Too many errors"), lines
         # wrong passwords

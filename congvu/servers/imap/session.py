@@ -22,7 +22,7 @@ from congvu.codec.imap import Append, astring
 from congvu.codec.imap_names import encode_utf7
 from congvu.codec.imap_parse import BadCharset, append_head
 from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, Words, literal_at_end
-from congvu.codec.lines import LineTooLong
+from congvu.codec.lines import WEB, LineTooLong
 from congvu.codec.sasl import ScramKeys
 from congvu.db.blobs import BlobKeeper, Spool
 from congvu.db.engine import Database
@@ -354,6 +354,8 @@ class Session:
             self.forget()
 
     async def _handle(self, line: bytes) -> None:
+        if not self.account_id and line.partition(b" ")[0].upper().decode("latin-1") in WEB:
+            raise Farewell("imap-not-imap")  # the rest of a browser's request could hold commands
         words = Words(line, self.utf8)
         self.tag = "*"
         try:
