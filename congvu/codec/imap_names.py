@@ -50,7 +50,7 @@ class Pattern:
     def __init__(self, pattern: str) -> None:
         # Neighbouring wildcards are one, so that stepping past a wildcard is a single shift.
         pattern = re.sub(r"[*%]*\*[*%]*|%+", lambda run: "*" if "*" in run.group() else "%", pattern)
-        if pattern[:5].upper() == "INBOX" and pattern[5:6] in ("", "/", "*", "%"):
+        if pattern[:5].isascii() and pattern[:5].upper() == "INBOX" and pattern[5:6] in ("", "/", "*", "%"):
             pattern = "INBOX" + pattern[5:]
         self._literal: dict[str, int] = {}
         self._star = self._percent = 0

@@ -25,6 +25,8 @@ FIRST_MAILBOXES = (
 MAX_MAILBOXES = 2_000  # a LIST of an account stays below a megabyte
 MAX_NAME = 500  # characters of the whole path; twice what the longest province uses
 MAX_DEPTH = 30
+_UNSEEN = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs by their category, yet nothing shows
+_TURNS = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))  # make a name read as another
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,23 +277,30 @@ def full(tx: Tx, account_ids: list[int]) -> set[int]:
 
 def valid_name(name: str) -> str:
     """The name in NFC without a trailing separator. Raises `Refused("bad-mailbox-name")` for one that cannot be kept:
-    empty levels, control characters, "." or "..", longer or deeper than the bounds."""
+    empty levels, control characters, "." or "..", a level of which nothing shows, what turns the direction of writing,
+    code points that are no characters, longer or deeper than the bounds."""
     name = _canonical(name.removesuffix("/"))
     levels = name.split("/")
     if (
         len(name) > MAX_NAME
         or len(levels) > MAX_DEPTH
-        or any(level in {"", ".", ".."} or level != level.strip() for level in levels)
+        or any(level in {"", ".", ".."} or level != level.strip() or not any(map(_shows, level)) for level in levels)
         or any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} or c in "%*\\" for c in name)
+        or any(c in _TURNS or ord(c) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(c) <= 0xFDEF for c in name)
     ):
         raise Refused("bad-mailbox-name", name=name[:100])
     return name
 
 
+def _shows(c: str) -> bool:
+    return unicodedata.category(c)[0] in "LNPS" and c not in _UNSEEN
+
+
 def _canonical(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     head, slash, rest = name.partition("/")
-    return "INBOX" + slash + rest if head.upper() == "INBOX" else name
+    # By ASCII only: the capital of a dotless "ı" is an I, and yet it is another letter.
+    return "INBOX" + slash + rest if head.isascii() and head.upper() == "INBOX" else name
 
 
 def _need(tx: Tx, account_id: int, name: str) -> Mailbox:

@@ -279,6 +279,8 @@ def test_modified_utf7_is_forgiving_and_settles(wire: str) -> None:
         ("*%*b", "a/b", True),
         ("inbox", "INBOX", True),
         ("Inbox/%", "INBOX/x", True),
+        ("ınbox", "INBOX", False),
+        ("ınbox", "ınbox", True),
         ("", "", True),
         ("", "a", False),
         ("a.b", "axb", False),

@@ -208,6 +208,39 @@ def test_bad_names(store: Store, name: str) -> None:
         store.do(mailbox.create, 1, name, NOW)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u200b",
+        "a/\u2060\ufeff/b",
+        "\u0378",  # assigned to nothing
+        "\u3164",
+        "\u0301",
+        "\U000e0041\U000e0042",
+        "a\uffff",
+        "a\ufdd0",
+        "a\U0010fffe",
+        "Thư \u202etxt.gnod",
+        "\u2066Thư\u2069",
+    ],
+)
+def test_names_that_deceive(store: Store, name: str) -> None:
+    with pytest.raises(Refused, match="bad-mailbox-name"):
+        store.do(mailbox.create, 1, name, NOW)
+
+
+def test_names_in_any_script(store: Store) -> None:
+    for name in ("năm/quý", "công\u200dvăn", "文書", "✓", "2026", "\U0001f468\u200d\U0001f469"):
+        assert store.do(mailbox.create, 1, name, NOW).name == name
+
+
+def test_inbox_is_folded_by_ascii_only(store: Store) -> None:
+    for name in ("inbox", "InBoX"):
+        assert store.do(mailbox.find, 1, name).id == mailbox.INBOX
+    assert store.do(mailbox.find, 1, "ınbox") is None
+    assert store.do(mailbox.create, 1, "ınbox/a", NOW).name == "ınbox/a"
+
+
 def test_mailboxes_come_and_go(store: Store) -> None:
     made = store.do(mailbox.create, 1, "Công việc/Năm 2026/", NOW)
     assert made.name == "Công việc/Năm 2026"
