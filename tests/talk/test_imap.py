@@ -105,11 +105,15 @@ class FakeDoors:
     async def sign_in(self, login: str, password: Secret, ip: str) -> FakeSignedIn:
         if login == "khoa@angiang.gov.vn":
             raise Refused("account-locked")
+        if login == "mai@angiang.gov.vn":
+            raise NotNow("too-many-attempts", seconds=60)
         if password.reveal() != PASSWORD or login not in ACCOUNTS:
             raise Refused("bad-credentials")
         return FakeSignedIn(ACCOUNTS[login], login)
 
     async def scram_keys(self, login: str, ip: str = "") -> sasl.ScramKeys:
+        if login == "mai@angiang.gov.vn":
+            raise NotNow("too-many-attempts", seconds=60)
         return self.keys
 
     async def signed_in(self, login: str, ip: str = "") -> FakeSignedIn:
@@ -234,6 +238,23 @@ async def signed_in(listener: Listener) -> Client:
     await client.line()
     assert (await client.ask(f'LOGIN an@angiang.gov.vn "{PASSWORD}"'.encode()))[-1].startswith(b"t OK")
     return client
+
+
+def test_sign_ins_put_off_are_counted(program: Program) -> None:
+    program.config = replace(program.config, limits=replace(program.config.limits, errors_per_session=3))
+
+    async def go(listener: Listener) -> None:
+        client = await Client.to(listener)
+        await client.line()
+        plain = b64encode(b"\0mai@angiang.gov.vn\0x")
+        scram_first = b64encode(b"n,,n=mai@angiang.gov.vn,r=abcdef")
+        for command in (b"LOGIN mai@angiang.gov.vn x", b"AUTHENTICATE PLAIN " + plain):
+            assert (await client.ask(command))[-1].startswith(b"t NO [UNAVAILABLE]")
+        assert (await client.ask(b"AUTHENTICATE SCRAM-SHA-256 " + scram_first))[-1].startswith(b"t NO [UNAVAILABLE]")
+        assert (await client.line()).startswith(b"* BYE Too many errors")
+        assert await client.line() == b""
+
+    talk(program, go)
 
 
 LETTER = b"Subject: x\r\n\r\nXin chao\r\n"

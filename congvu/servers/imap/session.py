@@ -329,7 +329,7 @@ class Session:
         self._errors += 1
 
     def failed_sign_in(self) -> None:
-        """Wrong passwords count as errors too."""
+        """Wrong passwords, and sign-ins that were put off, count as errors too."""
         self._errors += 1
 
     # lines → words → table → run

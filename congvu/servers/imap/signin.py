@@ -5,9 +5,11 @@ Must never let a password cross an open connection, nor tell whether an address 
 
 import secrets
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from congvu import __version__
-from congvu.base.failure import Refused
+from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
 from congvu.codec import sasl
 from congvu.codec.imap import Authenticate, Enable, Identity, Login, Nothing, string
@@ -83,11 +85,13 @@ async def authenticate(session: Session, command: Authenticate) -> Done:
                 if not isinstance(exchange, sasl.Scram):
                     raise Refused("bad-auth-message")
                 login = step.login
-                step = exchange.keys(await session.services.doors.scram_keys(step.login, session.stream.peer))
+                with _counted(session):
+                    step = exchange.keys(await session.services.doors.scram_keys(step.login, session.stream.peer))
             case sasl.Credentials():
                 return await _sign_in(session, step.login, step.password)
             case sasl.Accepted():
-                known = await session.services.doors.signed_in(step.login, session.stream.peer)
+                with _counted(session):
+                    known = await session.services.doors.signed_in(step.login, session.stream.peer)
                 return _welcome(session, known.account_id, known.address)
             case sasl.Rejected():
                 session.failed_sign_in()
@@ -97,12 +101,19 @@ async def authenticate(session: Session, command: Authenticate) -> Done:
 
 
 async def _sign_in(session: Session, login: str, password: str) -> Done:
-    try:
+    with _counted(session):
         known = await session.services.doors.sign_in(login, Secret(password), session.stream.peer)
-    except Refused:
+    return _welcome(session, known.account_id, known.address)
+
+
+@contextmanager
+def _counted(session: Session) -> Iterator[None]:
+    """A sign-in that the directory refuses or puts off counts among the session's errors."""
+    try:
+        yield
+    except (Refused, NotNow):
         session.failed_sign_in()
         raise
-    return _welcome(session, known.account_id, known.address)
 
 
 def _welcome(session: Session, account_id: int, address: str) -> Done:
