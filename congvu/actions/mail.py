@@ -35,7 +35,8 @@ class Mail:
     ) -> Placed:
         """Stores the spooled letter as it is; `received` is its INTERNALDATE (now when not given).
 
-        Raises `Refused`: no-such-mailbox, over-quota, too-many-keywords. `NotNow`: disk-full, storage-trouble.
+        Raises `Refused`: no-such-mailbox, over-quota, too-many-letters, too-many-keywords. `NotNow`: disk-full,
+        storage-trouble.
         """
         content = spool.buffer()
         if isinstance(content, bytes):

@@ -270,7 +270,9 @@ def full(tx: Tx, account_ids: list[int]) -> set[int]:
     return {
         r[0]
         for r in tx.all(
-            "SELECT account_id FROM store WHERE account_id IN (?*) AND quota > 0 AND used >= quota", account_ids
+            "SELECT account_id FROM store WHERE account_id IN (?*) AND (quota > 0 AND used >= quota OR messages >= ?)",
+            account_ids,
+            message.MAX_MESSAGES,
         )
     }
 

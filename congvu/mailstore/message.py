@@ -22,6 +22,7 @@ from congvu.mailstore import changes
 from congvu.mailstore.changes import Kind
 
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
+MAX_MESSAGES = 5_000_000  # of one account: copies cost a letter's row, which a quota of bytes, or none, does not count
 MAX_KEYWORDS = 200  # of one mailbox: bounds the FLAGS line of every SELECT
 MAX_KEYWORD = 100  # characters of one
 _TOUCH_AFTER = 3600  # a blob stored again within the hour need not say so: the sweeper's grace is days
@@ -158,8 +159,8 @@ def place(
 ) -> list[Placed | Refused]:
     """Puts a kept letter into one mailbox each of many accounts; the answers come in the order of the targets.
 
-    A target answers `Refused`: over-quota (row 6.1), no-such-mailbox, too-many-keywords. Two targets in one account are
-    the caller's error.
+    A target answers `Refused`: over-quota (row 6.1), too-many-letters, no-such-mailbox, too-many-keywords. Two targets
+    in one account are the caller's error.
     """
     by_account = {t.account_id: t for t in targets}
     if len(by_account) != len(targets):
@@ -180,16 +181,17 @@ def place(
     modseqs: dict[int, int] = dict(
         tx.all(
             "UPDATE store SET modseq = modseq + 1, used = used + ?, messages = messages + 1"
-            " WHERE account_id IN (?*) AND (quota = 0 OR used + ? <= quota OR ? = 0) RETURNING account_id, modseq",
+            " WHERE account_id IN (?*) AND (quota = 0 OR used + ? <= quota OR ? = 0) AND messages < ?"
+            " RETURNING account_id, modseq",
             letter.size,
             wanted,
             letter.size,
             int(check_quota),
+            MAX_MESSAGES,
         )
     )
-    for account in wanted:
-        if account not in modseqs:
-            answers[account] = Refused("over-quota")
+    if len(modseqs) < len(wanted):
+        answers |= _no_room(tx, [account for account in wanted if account not in modseqs], 1)
     by_kind: dict[tuple[int, int], list[int]] = {}
     for account in sorted(modseqs):
         t = by_account[account]
@@ -342,26 +344,28 @@ def store(
 def copy(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_id: int, now: float) -> Copied:
     """Copies messages within an account: same letter, thread, flags and INTERNALDATE (rfc9051 6.4.7).
 
-    Raises `Refused`: over-quota, no-such-mailbox, too-many-keywords. Then nothing is copied.
+    Raises `Refused`: over-quota, too-many-letters, no-such-mailbox, too-many-keywords. Then nothing is copied.
     """
     changes.hold(tx, [account_id])
     chosen = _chosen(tx, account_id, mailbox_id, uids)
     size = sum(r.size for r in chosen)
     if not tx.run(
         "UPDATE store SET used = used + ?, messages = messages + ?"
-        " WHERE account_id = ? AND (quota = 0 OR used + ? <= quota)",
+        " WHERE account_id = ? AND (quota = 0 OR used + ? <= quota) AND messages + ? <= ?",
         size,
         len(chosen),
         account_id,
         size,
+        len(chosen),
+        MAX_MESSAGES,
     ):
-        raise Refused("over-quota")
+        raise _no_room(tx, [account_id], len(chosen))[account_id]
     modseq = changes.advance(tx, account_id)
     return _put(tx, account_id, chosen, target_id, modseq, now)
 
 
 def move(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_id: int, now: float) -> Copied:
-    """Moves messages within an account as one change (RFC 6851). Raises `Refused` as `copy` does, but for the quota."""
+    """Moves messages within an account as one change (RFC 6851). Raises `Refused` as `copy` does, but for room."""
     modseq = changes.advance(tx, account_id)
     chosen = _chosen(tx, account_id, mailbox_id, uids)
     if mailbox_id == target_id:
@@ -483,6 +487,17 @@ def _chosen(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> li
             list(uids),
         )
     ]
+
+
+def _no_room(tx: Tx, accounts: list[int], more: int) -> dict[int, Refused]:
+    """Why each of these accounts takes no more messages."""
+    held: dict[int, int] = dict(tx.all("SELECT account_id, messages FROM store WHERE account_id IN (?*)", accounts))
+    return {
+        account: Refused("too-many-letters", limit=MAX_MESSAGES)
+        if held.get(account, 0) + more > MAX_MESSAGES
+        else Refused("over-quota")
+        for account in accounts
+    }
 
 
 def _put(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq: int, now: float) -> Copied:

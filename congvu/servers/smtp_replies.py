@@ -84,6 +84,7 @@ REPLIES: dict[str, tuple[int, str]] = {
     "relay-denied": (550, "5.7.1"),
     "mailbox-full": (452, "4.2.2"),
     "over-quota": (452, "4.2.2"),
+    "too-many-letters": (452, "4.2.2"),
     "no-such-mailbox": (550, "5.1.1"),
     "disk-full": (452, "4.3.1"),
     "storage-trouble": (451, "4.3.0"),

@@ -66,6 +66,22 @@ def store(db: Database) -> Iterator[Store]:
     assert findings == []
 
 
+def test_an_account_holds_so_many_messages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message, "MAX_MESSAGES", 4)
+    store.put(), store.put()
+    # Onto itself: without a bound this doubles for ever where no quota of bytes is set.
+    store.do(message.copy, 1, 1, [1, 2], 1, NOW)
+    with pytest.raises(Refused, match="too-many-letters"):
+        store.do(message.copy, 1, 1, [1], 1, NOW)
+    (one, two) = store.put(Target(1, 1), Target(2, 1), check_quota=False)
+    assert isinstance(one, Refused)
+    assert one.code == "too-many-letters"
+    assert isinstance(two, Placed)
+    assert store.do(mailbox.full, [1, 2]) == {1}
+    assert store.do(mailbox.quota, 1).messages == 4
+    assert len(store.do(message.move, 1, 1, [1, 2, 3, 4], 1, NOW).target) == 4  # adds none
+
+
 def test_six_mailboxes_from_the_start(store: Store) -> None:
     boxes = store.do(mailbox.all_mailboxes, 1)
     assert {b.name: b.role for b in boxes} == {

@@ -24,7 +24,8 @@ from congvu.codec import sasl
 from congvu.db import open_database
 from congvu.db.blobs import Blob
 from congvu.db.engine import Database
-from congvu.mailstore import check, mailbox
+from congvu.mailstore import check, mailbox, message
+from congvu.servers.imap import messages
 from congvu.servers.imap.commands import MANNERS, run
 from congvu.servers.listen import Listener, Stream, Tls, serve_listener
 from tests.talk import runner
@@ -372,6 +373,42 @@ def test_the_slow_are_shown_out(program: Program) -> None:
         assert (await stalled.line()).startswith(b"* BYE")
         while not (line := await idling.line()).startswith(b"* BYE"):
             assert line
+
+    talk(program, go)
+
+
+def test_many_are_moved_in_portions_and_copied_in_one(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "AT_ONCE", 2)
+    monkeypatch.setattr(messages, "MAX_COPY", 3)
+
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        for _ in range(5):
+            await append(client)
+        await client.ask(b"CREATE x")
+        await client.ask(b"SELECT INBOX")
+        assert (await client.ask(b"COPY 1:4 x"))[-1].startswith(b"t NO [LIMIT] One COPY takes 3 messages at most")
+        assert b" 1:3 1:3]" in (await client.ask(b"COPY 1:3 x"))[-1]
+        lines = await client.ask(b"MOVE 1:* x")
+        told = [line.split()[3:6] for line in lines[:3]]
+        assert [pair[1:] for pair in told] == [[b"1:2", b"4:5]"], [b"3:4", b"6:7]"], [b"5", b"8]"]]
+        assert lines[3:8] == [b"* %d EXPUNGE" % number for number in (5, 4, 3, 2, 1)]
+        assert lines[-1] == b"t OK Done"
+        # one that fails on its way: what was moved was told, the rest is where it was
+        await client.ask(b"SELECT x")
+        await client.ask(b"STORE 5 +FLAGS (La)")
+        monkeypatch.setattr(message, "MAX_KEYWORDS", 0)
+        lines = await client.ask(b"UID MOVE 1:8 INBOX")
+        assert [b"COPYUID" in line for line in lines[:3]] == [True, True, False]
+        assert lines[2:6] == [b"* %d EXPUNGE" % number for number in (4, 3, 2, 1)]
+        assert lines[-1].startswith(b"t NO [LIMIT]")
+        assert (await client.ask(b"SEARCH ALL"))[0] == b"* SEARCH 1 2 3 4"
+        # nothing to move still minds the mailbox's name
+        assert (await client.ask(b"UID MOVE 99 nothing"))[-1].startswith(b"t NO [TRYCREATE]")
+        monkeypatch.setattr(message, "MAX_MESSAGES", 8)
+        assert (await client.ask(b"COPY 1 x"))[-1].startswith(b"t NO [LIMIT] This account holds")
+        client.send(b"a APPEND INBOX {9}\r\n")
+        assert (await client.line()).startswith(b"a NO [LIMIT]")
 
     talk(program, go)
 

@@ -19,6 +19,7 @@ from congvu.servers.imap.session import CHUNK, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
 
 AT_ONCE = 5_000  # messages in one transaction: some tens of milliseconds of the one writer
+MAX_COPY = 200_000  # messages of one COPY, which must be one transaction: seconds of the one writer
 _OPS = {StoreOp.SET: Op.SET, StoreOp.ADD: Op.ADD, StoreOp.REMOVE: Op.REMOVE}
 
 
@@ -142,28 +143,33 @@ def _copy_some(
 
 
 async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> Done:
-    """rfc9051 6.4.7, RFC 6851. A COPY is all or nothing, so it is one transaction however many it copies."""
+    """rfc9051 6.4.7, RFC 6851. A COPY is all or nothing, so it is one transaction. A MOVE moves each message or leaves
+    it (rfc6851 3.3): portions, each with a COPYUID of its own; what went before a failure stays moved and was told."""
     view = session.writable() if moving else session.view()
     uids = view.resolve(command.set, by_uid)
     if not by_uid and view.gone and meet(view.gone, uids):
         raise Refused("expunge-issued")
-    target_id, copied = await session.services.db.write(
-        _copy_some,
-        (view.account_id, view.mailbox_id),
-        uids,
-        command.mailbox,
-        moving,
-        session.services.clock.now(),
-    )
-    if moving or target_id == view.mailbox_id:
-        session.hint()
-    if not copied.source:
+    if not moving and len(uids) > MAX_COPY:
+        raise Refused("copy-too-many", limit=MAX_COPY)
+    code = ""
+    for portion in _chunks(uids) if moving and uids else (uids,):
+        target_id, copied = await session.services.db.write(
+            _copy_some,
+            (view.account_id, view.mailbox_id),
+            portion,
+            command.mailbox,
+            moving,
+            session.services.clock.now(),
+        )
+        if moving or target_id == view.mailbox_id:
+            session.hint()
+        if copied.source:
+            code = f"COPYUID {copied.uid_validity} {uidset.encode(copied.source)} {uidset.encode(copied.target)}"
+            if moving:
+                session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
+    if not code:
         return Done("", "imap-nothing-there")
-    code = f"COPYUID {copied.uid_validity} {uidset.encode(copied.source)} {uidset.encode(copied.target)}"
-    if moving:
-        session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
-        return Done()
-    return Done(code)
+    return Done() if moving else Done(code)
 
 
 # EXPUNGE
@@ -210,6 +216,8 @@ def _may_append(tx: Tx, account_id: int, name: str, size: int) -> None:
     if mailbox.find(tx, account_id, name) is None:
         raise Refused("no-such-mailbox", name=name[:100], target=True)
     quota = mailbox.quota(tx, account_id)
+    if quota.messages >= message.MAX_MESSAGES:
+        raise Refused("too-many-letters", limit=message.MAX_MESSAGES)
     if quota.limit and quota.used + size > quota.limit:
         raise Refused("over-quota")
 

@@ -177,6 +177,8 @@ RESPONSE_CODES = {
     "role-unknown": "USEATTR",
     "too-many-mailboxes": "LIMIT",
     "too-many-keywords": "LIMIT",
+    "too-many-letters": "LIMIT",
+    "copy-too-many": "LIMIT",
     "over-quota": "OVERQUOTA",
     "disk-full": "OVERQUOTA",
     "letter-too-big": "TOOBIG",
