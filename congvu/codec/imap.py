@@ -168,10 +168,13 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """SEARCH. `returns`: RETURN options in capitals, ("ALL",) for RETURN (), None when RETURN was not given."""
+    """SEARCH. `returns`: RETURN options in capitals, ("ALL",) for RETURN (), None when RETURN was not given.
+
+    `charset`: CHARSET was given, of whatever name."""
 
     key: SearchKey
     returns: tuple[str, ...] | None
+    charset: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -448,7 +448,8 @@ def search(w: Words) -> Search:
             raise Bad("unknown RETURN option")
         returns = options or ("ALL",)
         w.space()
-    if w.data[w.at : w.at + 8].upper() == b"CHARSET ":
+    charset = w.data[w.at : w.at + 8].upper() == b"CHARSET "
+    if charset:
         w.at += 8
         if w.astring().upper() not in {b"UTF-8", b"US-ASCII"}:
             raise BadCharset("charset not known")
@@ -458,7 +459,7 @@ def search(w: Words) -> Search:
     while w.skip(b" ") and not w.at_end():
         keys.append(program.key(1))
     w.end()
-    return Search(keys[0] if len(keys) == 1 else SearchKey("AND", keys=tuple(keys)), returns)
+    return Search(keys[0] if len(keys) == 1 else SearchKey("AND", keys=tuple(keys)), returns, charset)
 
 
 class _Program:

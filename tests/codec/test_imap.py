@@ -121,7 +121,11 @@ COMMANDS = [
     (parse.search, b" ALL", key("ALL")),
     (parse.search, b" 1:3", key("SEQ", set=SequenceSet(((1, 3),)))),
     (parse.search, b" UID $", key("UID", set=SequenceSet((), saved=True))),
-    (parse.search, " CHARSET utf-8 SUBJECT {6}\r\nđường".replace("{6}", "{9}").encode(), key("SUBJECT", text="đường")),
+    (
+        parse.search,
+        " CHARSET utf-8 SUBJECT {9}\r\nđường".encode(),
+        Search(SearchKey("SUBJECT", text="đường"), None, charset=True),
+    ),
     (parse.search, b" NOT SEEN", key("NOT", keys=(SearchKey("SEEN"),))),
     (parse.search, b" OR ALL (ALL SEEN)", key("OR", keys=(ALL, SearchKey("AND", keys=(ALL, SearchKey("SEEN")))))),
     (parse.search, b" ALL SEEN", key("AND", keys=(ALL, SearchKey("SEEN")))),

@@ -19,6 +19,7 @@ from congvu.base.vietnamese import fold
 from congvu.codec import mime, uidset
 from congvu.codec.headers import wanted_fields
 from congvu.codec.imap import FLAG_BITS, MONTHS, Search, SearchKey
+from congvu.codec.imap_words import Bad
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, words
@@ -416,6 +417,8 @@ def _narrow_known(node: Node, left: set[int]) -> set[int]:
 
 async def run(session: Session, command: Search, by_uid: bool) -> Done:
     """Answers a SEARCH or UID SEARCH of the selected mailbox."""
+    if command.charset and session.without_charsets:
+        raise Bad("no CHARSET expected after UTF8=ACCEPT")
     view = session.view()
     saves = command.returns is not None and "SAVE" in command.returns
     try:

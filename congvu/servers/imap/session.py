@@ -252,6 +252,11 @@ class Session:
         return "IMAP4REV2" in self.enabled or "UTF8=ACCEPT" in self.enabled
 
     @property
+    def without_charsets(self) -> bool:
+        """Is a SEARCH that names its charset BAD, as everything is UTF-8? (rfc6855 3; IMAP4rev2 allows it again)"""
+        return "UTF8=ACCEPT" in self.enabled and not self.rev2
+
+    @property
     def condstore(self) -> bool:
         return "CONDSTORE" in self.enabled
 
@@ -310,7 +315,7 @@ class Session:
     def _fail(self, error: Exception) -> None:
         """The tagged answer to a command that failed."""
         match error:
-            case BadCharset():
+            case BadCharset() if not self.without_charsets:
                 self._answer(self.tag, "NO", "BADCHARSET (US-ASCII UTF-8)", self.text("imap-charset"))
             case TooBig() | LineTooLong():
                 self._wrong(self.tag, "TOOBIG", self.text("imap-too-big"))
