@@ -432,6 +432,7 @@ FLAG_KEYS = frozenset(
 TEXT_KEYS = frozenset({"BCC", "BODY", "CC", "FROM", "SUBJECT", "TEXT", "TO"})
 DAY_KEYS = frozenset({"BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE"})
 NUMBER_KEYS = frozenset({"LARGER", "SMALLER"})
+AGE_KEYS = frozenset({"OLDER", "YOUNGER"})  # RFC 5032
 RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
 _FIRST_OF_SET = frozenset(b"0123456789*$")
 _ENTRY = re.compile(rb'"/flags/((?:[^"\\]|\\["\\])+)" (all|priv|shared) ', re.IGNORECASE)
@@ -498,6 +499,8 @@ class _Program:
             return SearchKey(name, day=w.day())
         if name in NUMBER_KEYS:
             return SearchKey(name, number=w.number())
+        if name in AGE_KEYS:
+            return SearchKey(name, number=w.number() or w.bad("number of seconds"))
         match name:
             case "KEYWORD" | "UNKEYWORD":
                 return SearchKey(name, field=w.astring().decode("ascii", "replace"))

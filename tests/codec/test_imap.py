@@ -133,6 +133,8 @@ COMMANDS = [
     (parse.search, b' BEFORE "02-jan-1970"', key("BEFORE", day=1)),
     (parse.search, b" HEADER X-A b", key("HEADER", field="X-A", text="b")),
     (parse.search, b" LARGER 5", key("LARGER", number=5)),
+    (parse.search, b" OLDER 86400", key("OLDER", number=86_400)),
+    (parse.search, b" younger 1", key("YOUNGER", number=1)),
     (parse.search, b" KEYWORD $x", key("KEYWORD", field="$x")),
     (parse.search, b' MODSEQ "/flags/\\\\Seen" all 7', key("MODSEQ", number=7)),
     (parse.search, b" MODSEQ 7", key("MODSEQ", number=7)),
@@ -198,6 +200,10 @@ BAD = [
     (parse.fetch, b" 1 BODY[" + b"1." * 500 + b"1]"),
     (parse.uids, b" " + b"1," * 200_000 + b"1"),
     (parse.store, b" 1 FLAGS (" + b"x" * 5000 + b")"),
+    (parse.search, b" OLDER 0"),
+    (parse.search, b" YOUNGER"),
+    (parse.search, b" YOUNGER -1"),
+    (parse.search, b" OLDER 1-Jan-2026"),
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from congvu.base.clock import ManualClock
 from congvu.base.failure import Refused
 from congvu.codec.imap import SearchKey
 from congvu.mailstore import message
@@ -282,3 +283,19 @@ def test_sent_day() -> None:
         (b'("1 Xxx 1970" NIL', None),
     ]:
         assert search.sent_day(text) == day
+
+
+def test_age_in_seconds(same_box: Box) -> None:
+    """RFC 5032: both keys hold for the very second."""
+    clock, same_box.clock = same_box.clock, ManualClock(NOW)
+    try:
+        assert same_box.found(f"YOUNGER {DAY}") == [1, 3]
+        assert same_box.found(f"OLDER {DAY}") == [2, 3, 4]
+        assert same_box.found(f"YOUNGER {DAY - 1}") == [1]
+        assert same_box.found(f"OLDER {DAY + 1}") == [2, 4]
+        assert same_box.found(f"OLDER {DAY} YOUNGER {9 * DAY}") == [2, 3]
+        assert same_box.found(f"NOT OLDER {DAY}") == [1]
+        assert same_box.found(f"YOUNGER {2**63 - 1}") == [1, 2, 3, 4]
+        assert same_box.found(f"OLDER {2**63 - 1}") == []
+    finally:
+        same_box.clock = clock

@@ -90,7 +90,7 @@ TABLE = {
         row("UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",)),
         row("EXPUNGE", SELECTED, parse.nothing, messages.expunge),
         row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",)),
-        row("SEARCH", SELECTED, parse.search, _search, Tell.HELD, capabilities=("ESEARCH", "SEARCHRES")),
+        row("SEARCH", SELECTED, parse.search, _search, Tell.HELD, capabilities=("ESEARCH", "SEARCHRES", "WITHIN")),
         row("UID SEARCH", SELECTED, parse.search, _uid_search),
         row("FETCH", SELECTED, parse.fetch, _fetch, Tell.HELD, capabilities=("BINARY",)),
         row("UID FETCH", SELECTED, parse.fetch, _uid_fetch),

@@ -248,8 +248,9 @@ _ROWS: dict[str, Callable[[SearchKey, int], Node]] = {
     "ON": lambda key, _: _all(
         [Rows(scan.received_since(key.day * DAY)), _not(Rows(scan.received_since((key.day + 1) * DAY)))]
     ),
+    # Both hold for the very second (rfc5032 2).
     "YOUNGER": lambda key, now: Rows(scan.received_since(now - key.number)),
-    "OLDER": lambda key, now: _not(Rows(scan.received_since(now - key.number))),
+    "OLDER": lambda key, now: _not(Rows(scan.received_since(now - key.number + 1))),
     "SENTSINCE": lambda key, _: _sent(lambda day: day >= key.day),
     "SENTBEFORE": lambda key, _: _sent(lambda day: day < key.day),
     "SENTON": lambda key, _: _sent(lambda day: day == key.day),
