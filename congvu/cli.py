@@ -242,8 +242,12 @@ def _serve(config: Config, data: Path, ready: str) -> None:
     from congvu.main import serve as run
 
     start_logging()
-    _furnish(config, data)  # a domain may have been added to the configuration
-    code = run(config, data, ready=lambda: typer.echo(ready))
+    code = run(
+        config,
+        data,
+        prepare=lambda: _furnish(config, data),  # a domain may have been added to the configuration
+        ready=lambda: typer.echo(ready),
+    )
     if code:
         raise typer.Exit(code)
 

@@ -42,6 +42,7 @@ from congvu.servers.listen import Listener, Stream, Tls, load_tls, serve_listene
 
 BACKGROUND = "background"
 _DRAIN_SECONDS = 10  # what a busy session gets to finish its command
+_LOCK_SECONDS = 15.0  # longer than the workers of a parent that was killed take to drain
 _RESTART_PAUSE = 1.0  # a worker that dies at once is not restarted in a tight loop
 
 
@@ -60,10 +61,17 @@ class Services:
     mail: Mail
 
 
-def serve(config: Config, data: Path, *, ready: Callable[[], None] | None = None) -> int:
-    """Runs all roles until SIGTERM or SIGINT; returns the exit code. `ready` is called once every door is open.
+def serve(
+    config: Config,
+    data: Path,
+    *,
+    prepare: Callable[[], None] | None = None,
+    ready: Callable[[], None] | None = None,
+) -> int:
+    """Runs all roles until SIGTERM or SIGINT; returns the exit code. `prepare` is called when no other `serve` has the
+    data folder and the schema is up to date, `ready` once every door is open.
 
-    Raises `Refused("already-running")` when another `serve` has this data folder.
+    Raises `Refused("already-running")` when another `serve` has this data folder and keeps it for 15 seconds.
     """
     with _alone(data):
         database = open_database(config.database.url, data=data)
@@ -71,17 +79,34 @@ def serve(config: Config, data: Path, *, ready: Callable[[], None] | None = None
             database.migrate()
         finally:
             database.close()
+        if prepare is not None:
+            prepare()
         names = [f"w{n}" for n in range(config.workers or len(os.sched_getaffinity(0)))] + [BACKGROUND]
         return _Parent(config, data, names).run(ready)
 
 
 @contextlib.contextmanager
 def _alone(data: Path) -> Iterator[None]:
+    """One `serve` a data folder.
+
+    Workers inherit the lock on purpose: when their parent is killed they go on for some seconds, and a new set must not
+    come before they end. It would change the schema under the older program, and a worker that ends takes the wake-up
+    socket of its name away, which would then be its successor's. So who restarts us at once waits for them.
+    """
     with (data / "serve.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused("already-running", data=data) from None
+        end = time.monotonic() + _LOCK_SECONDS
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise Refused("already-running", data=data) from None
+                if not told:
+                    log.warning("another serve, or workers that it left behind, has %s; waiting for its end", data)
+                    told = True
+                time.sleep(0.1)
         yield
 
 
