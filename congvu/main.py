@@ -281,7 +281,8 @@ async def build(config: Config, data: Path, worker: str) -> Services:
     clock = SystemClock()
     ids = Identifiers(clock)
     wake = Wake(data / "run", worker)
-    await wake.start()
+    if worker != BACKGROUND:  # which looks by itself: each hint would cost a datagram
+        await wake.start()
     db = open_database(config.database.url, data=data, committed=wake.tell)
     blobs = open_blobs(config.blobs.url, data=data, worker=worker, known=known_in(db))
     doors = Doors(db, clock, config)

@@ -47,7 +47,7 @@ class SignedIn:
 _MOST_REMEMBERED = 50_000  # verified passwords; 100 octets each
 _MOST_COUNTED = 100_000  # counters of failures; beyond it the oldest is forgotten
 _MOST_TO_RENEW = 20_000  # passwords brought along that wait for their keys; more wait for the next sign-in
-_REST = 10  # renewing rests so many times as long as it worked: it takes a tenth of a core
+_REST = 50  # renewing rests so many times as long as it worked: it takes a fiftieth of a core
 _MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one
 
 

@@ -77,7 +77,6 @@ class Scan:
     references: tuple[str, ...]  # References: and In-Reply-To:, without brackets, oldest first, at most 100
     preview: str  # RFC 8970: at most 200 characters of the first text, one line, NFC
     from_addresses: tuple[str, ...]  # bare lower-case addresses of From:, for the rule "only an own address"
-    has_bare: bool  # bare CR or LF somewhere
 
 
 Fields = dict[bytes, list[bytes]]
@@ -132,7 +131,6 @@ def scan(
         from_addresses=tuple(
             address_text(local, host).lower() for _, _, local, host in senders if local is not None and host
         ),
-        has_bare=_has_bare(data),
     )
 
 
@@ -318,21 +316,6 @@ def _lines(data: Buffer, start: int, end: int) -> int:
     if isinstance(data, bytes):
         return data.count(b"\n", start, end)
     return sum(data[at : min(at + _CHUNK, end)].count(b"\n") for at in range(start, end, _CHUNK))
-
-
-def _has_bare(data: Buffer) -> bool:
-    """A CR or an LF that is not half of a pair."""
-    at, size = 0, len(data)
-    while at < size:
-        piece = data[at : at + _CHUNK]
-        at += len(piece)
-        if at < size and piece.endswith(b"\r"):  # a pair is not cut in two
-            piece = piece[:-1]
-            at -= 1
-        pairs = piece.count(b"\r\n")
-        if pairs != piece.count(b"\n") or pairs != piece.count(b"\r"):
-            return True
-    return False
 
 
 def _body_at(data: Buffer, start: int, end: int) -> int:

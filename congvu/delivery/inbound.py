@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Protocol
 
 from congvu.base.clock import Clock, Identifiers
@@ -185,7 +186,7 @@ def trace(letter: Arriving, letter_id: int, hostname: str, now: float) -> bytes:
         f"Return-Path: <{letter.sender}>\r\n"
         f"Received: from {printable(peer.helo, 255) or source} ({source})\r\n"
         f"\tby {hostname} with {peer.protocol} id {letter_id:x}{tls}{single};\r\n"
-        f"\t{formatdate(now, localtime=True)}\r\n"
+        f"\t{_date(int(now))}\r\n"
     )
     return text.encode("utf-8", "surrogateescape")
 
@@ -196,7 +197,7 @@ def complete(scan: mime.Scan, letter_id: int, hostname: str, now: float) -> tupl
     envelope, added = scan.envelope, b""
     sent, message_id = scan.sent, scan.message_id
     if sent is None and envelope.startswith(b"(NIL "):
-        date = formatdate(now, localtime=True).encode()
+        date = _date(int(now)).encode()
         sent, added = int(now), b"Date: %b\r\n" % date
         envelope = b'("%b" %b' % (date, envelope[len(b"(NIL ") :])
     if not message_id and envelope.endswith(b" NIL)"):
@@ -204,6 +205,12 @@ def complete(scan: mime.Scan, letter_id: int, hostname: str, now: float) -> tupl
         added += b"Message-ID: <%b>\r\n" % message_id.encode()
         envelope = b'%b "<%b>")' % (envelope[: -len(b" NIL)")], message_id.encode())
     return added, replace(scan, envelope=envelope, sent=sent, message_id=message_id)
+
+
+@lru_cache(maxsize=8)
+def _date(second: int) -> str:
+    """rfc5322 3.3; many letters come within one second."""
+    return formatdate(second, localtime=True)
 
 
 def _authors(content: mime.Buffer, scan: mime.Scan) -> tuple[bool, tuple[str, ...]]:

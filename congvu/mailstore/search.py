@@ -396,13 +396,15 @@ class Indexer:
     """The background task that keeps the index near the change log. Several processes may run one each.
 
     It looks for work every few seconds, so that letters which come together are written together, and works in small
-    portions. It rests as long as each took, longer when the event loop is late: deliveries first.
+    portions. It rests as long as each took, and much longer while the machine is busy: deliveries first.
     """
 
     POLL = 2.0  # seconds between looks; a look costs some milliseconds with 30,000 accounts
     TROUBLE = 30.0  # seconds after something failed
     LETTERS = 32  # in one portion: keeps the writer for some milliseconds
     ACCOUNTS = 200  # in one portion
+    BUSY = 1.5  # a portion that took so many times its processor time had to wait for others …
+    GIVE_WAY = 10  # … who then get so many times what it took
     LATE = 0.02  # seconds; an event loop later than this has better to do
 
     def __init__(self, db: Database, blobs: BlobKeeper) -> None:
@@ -435,7 +437,7 @@ class Indexer:
     async def _index(self, accounts: list[int]) -> None:
         todo = accounts
         while todo:
-            began = time.monotonic()
+            began, spent = time.monotonic(), time.process_time()
             plans, texts, todo = await self._portion(todo)
             if plans:
                 first = await self._docs(sum(len(p.letters) for p in plans))
@@ -447,7 +449,8 @@ class Indexer:
                     # Only letters without a row of their own (damage) bring a plan no further: they wait for a repair.
                     stuck = {p.account_id for p in plans if p.upto == p.since and texts.keys().isdisjoint(p.letters)}
                     todo = [account for account in todo if account not in stuck]
-            await self._rest(time.monotonic() - began)
+            worked, spent = time.monotonic() - began, time.process_time() - spent
+            await self._rest(worked if worked < self.BUSY * spent else worked * self.GIVE_WAY)
 
     async def _portion(self, accounts: list[int]) -> tuple[list[Plan], dict[int, Text], list[int]]:
         """Plans for the first accounts, their new letters' words, and the accounts that remain to be done."""

@@ -143,7 +143,6 @@ def test_rfc9051_section_8() -> None:
     )
     assert found.message_id == "B27397-0100000@cac.washington.edu"
     assert found.from_addresses == ("gray@cac.washington.edu",)
-    assert not found.has_bare
 
 
 def test_rfc9051_body_of_two_parts() -> None:
@@ -543,14 +542,6 @@ def test_outer_delimiter_ends_inner_parts() -> None:
     assert [data[p.body : p.end] for p in mime.walk(root) if not p.children] == [b"in", b"out"]
 
 
-@pytest.mark.parametrize(
-    ("data", "bare"),
-    [(b"a\r\n", False), (b"a\n", True), (b"a\rb\r\n", True), (b"\r", True), (b"\n\r", True), (b"a\r\r\n", True)],
-)
-def test_bare_line_ends(data: bytes, bare: bool) -> None:
-    assert scan(data).has_bare is bare
-
-
 def test_depth_is_bounded() -> None:
     deep = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(5000))
     letters = b"Content-Type: message/rfc822\r\n\r\n" * 5000
@@ -731,4 +722,3 @@ def test_large_letter_in_a_file(tmp_path: Path) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         found = scan(mapped)
     assert [(p.body, p.end - p.body) for p in found.root.children] == [(len(head) - 32, 4), (len(head), 7_800_000)]
-    assert not found.has_bare
