@@ -512,6 +512,7 @@ class Listener:
 
 async def hold_session(session: Session, stream: Stream, manners: Manners) -> None:
     """Runs a session to its end, says what is left to say, and closes."""
+    linger = False
     try:
         await session(stream)
     except Gone:
@@ -520,14 +521,16 @@ async def hold_session(session: Session, stream: Stream, manners: Manners) -> No
         stream.write(manners.stopping)
     except TooSlow:
         stream.write(manners.too_slow)
+        linger = True  # slow is not silent: the next bytes may be under way
     except asyncio.CancelledError:
         stream.write(manners.stopping)
         raise
     except Exception:  # a bug of ours: told without detail, and the others go on
         log.exception("session with %s failed", stream.peer)
         stream.write(manners.trouble)
+        linger = True
     finally:
-        stream.close()
+        stream.close(linger)
         try:
             await stream.ended()  # until then it counts among the connections
         except asyncio.CancelledError:
