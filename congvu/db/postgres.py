@@ -344,8 +344,10 @@ class PostgresDatabase:
     def migrate(self) -> None:
         try:
             self.write_now(_make_versions)
-        except Duplicate:
-            self.write_now(_make_versions)  # two made it at the same moment; now it is there
+        except (Duplicate, errors.DuplicateObject, errors.DuplicateTable):
+            # Two made it at the same moment: IF NOT EXISTS looks before the other's commit, the catalogue's unique keys
+            # after it. Now it is there.
+            self.write_now(_make_versions)
         for part, version, text in steps(INDEX_SCHEMA):
             self.write_now(_migrate_step, part, version, schema_for(text, "", TYPES))
 
