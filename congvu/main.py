@@ -194,6 +194,11 @@ def _worker(config: Config, data: Path, name: str, life: int, ready: int) -> int
         start_logging()
         if name == BACKGROUND:
             os.nice(10)  # what can wait gives way to the doors
+        elif config.workers == 0:
+            # The threads of a worker take turns with one interpreter: on one core they hand over without waking
+            # another.
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cores[int(name.removeprefix("w")) % len(cores)]})
         # A database thread that has an answer waits so long for the event loop to let go; five milliseconds otherwise.
         sys.setswitchinterval(0.0005)
         # Imports and configuration are shared by all workers: keep the collector from touching those pages.

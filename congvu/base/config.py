@@ -194,7 +194,9 @@ class Config:
         "Passwords without TLS and no rate limits, for tests and benchmarks; every listener must then be on loopback.",
         False,
     )
-    workers: int = _key("Worker processes; 0 means one a core.", 0, high=1024)
+    workers: int = _key(
+        "Worker processes; 0 means one a core, each bound to its own; a number leaves them unbound.", 0, high=1024
+    )
     database: DatabaseSettings = _key("", DatabaseSettings())
     blobs: BlobSettings = _key("", BlobSettings())
     tls: TlsSettings = _key("", TlsSettings())
