@@ -14,12 +14,23 @@ WEB = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "
 )
 
 
+HEAD = 16  # bytes of a dropped line that are told: enough for any protocol's command word
+
+
 class LineTooLong(Exception):
-    """A line beyond its limit. It is told once; the next take begins after the line's end."""
+    """A line beyond its limit. It is told once; the next take begins after the line's end. `head`: how it began."""
+
+    def __init__(self, head: bytes = b"") -> None:
+        super().__init__()
+        self.head = head
 
 
 class BareLineFeed(Exception):
-    """A line that ended in LF without CR where that is refused. The line has been dropped."""
+    """A line that ended in LF without CR where that is refused. The line has been dropped. `head`: how it began."""
+
+    def __init__(self, head: bytes = b"") -> None:
+        super().__init__()
+        self.head = head
 
 
 class LineBuffer:
@@ -66,22 +77,25 @@ class LineBuffer:
         if end < 0:
             waiting = len(data) - at
             if waiting >= limit:
+                head = bytes(data[at : at + HEAD])
                 self.clear()
                 self._skipping = True
-                raise LineTooLong
+                raise LineTooLong(head)
             if at:  # an idle connection keeps no more than its unfinished line
                 self._data, self._at = data[at:], 0
             self._seen = waiting
             return None
         self._at = self._seen = end + 1
         if end + 1 - at > limit:
+            head = bytes(data[at : at + HEAD])
             self._shrink()
-            raise LineTooLong
+            raise LineTooLong(head)
         if end > at and data[end - 1] == 13:
             line = data[at : end - 1]
         elif strict:
+            head = bytes(data[at : at + HEAD])
             self._shrink()
-            raise BareLineFeed
+            raise BareLineFeed(head)
         else:
             line = data[at:end]
         self._shrink()

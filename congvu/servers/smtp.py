@@ -163,11 +163,10 @@ class _Session:
                         line = await self._stream.line(
                             smtp.COMMAND_LIMIT, self._config.limits.smtp_command_seconds, strict=True
                         )
-                except LineTooLong:
-                    self.refuse("smtp-line-too-long")
-                    continue
-                except BareLineFeed:
-                    self.refuse("smtp-bare-line-feed")
+                except (LineTooLong, BareLineFeed) as bad:
+                    self.refuse("smtp-line-too-long" if isinstance(bad, LineTooLong) else "smtp-bare-line-feed")
+                    if bad.head[:4].upper() == b"BDAT":  # its chunk follows, which is not to be taken for commands
+                        raise _Leave from None
                     continue
                 await self._obey(line)
         except _Leave:
