@@ -347,7 +347,8 @@ class FileKeeper:
         offset, _, length = span.partition("+")
         if not (offset.isdecimal() and length.isdecimal()) or int(length) > packs.HEADER + SMALL:
             raise ValueError(f"{blob.place}: no place in a pack")
-        return packs.read(self._file(path, blob).fd, int(offset), int(length), blob, self._decompressor())
+        file = self._file(path, blob)  # held until the read is done: who else opens it, or an eviction, may drop it
+        return packs.read(file.fd, int(offset), int(length), blob, self._decompressor())
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:
         """One a thread: they are dear to make and not for two at once."""

@@ -452,3 +452,17 @@ def test_killed_at_each_step(tmp_path: Path, step: str) -> None:
 def test_an_unknown_url(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ftp"):
         open_blobs("ftp://x", data=tmp_path, worker="0")
+
+
+def test_a_file_stays_open_while_it_is_read(folder: files.FileKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two readers that open one pack at once, or an eviction: the cache drops what one of them is about to read."""
+    blob = put(folder, b"thu " * 100)
+    cached = files.FileKeeper._file
+
+    def dropped(self: files.FileKeeper, place: str, wanted: Blob) -> files._OpenFile:
+        found = cached(self, place, wanted)
+        self._files.clear()
+        return found
+
+    monkeypatch.setattr(files.FileKeeper, "_file", dropped)
+    assert folder.read(blob) == b"thu " * 100
