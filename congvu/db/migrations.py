@@ -1,14 +1,20 @@
-"""The numbered steps of the schema: `schema/NNNN_….sql` and each engine's own text index. Steps are never changed once
-released; a change is a new file."""
+"""The numbered steps of the schema: `schema/NNNN_….sql`, and apart from it the text index's, `schema/index/NNNN_….sql`
+with each engine's own tables of words. Steps are never changed once released; a change is a new file."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "schema"
+Step = tuple[str, int, str]  # part, version, text
 
 
-def steps(index_schema: str) -> Iterator[tuple[str, int, str]]:
-    """(part, version, text) in the order in which they must be done."""
+def steps() -> Iterator[Step]:
+    """The steps of everything but the text index, in the order in which they must be done."""
     for path in sorted(FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql")):
         yield "spine", int(path.name[:4]), path.read_text("utf-8")
-    yield "index", 1, index_schema
+
+
+def index_steps(words: str) -> Iterator[Step]:
+    """Those of the text index, which come after them; `words`: the engine's own part of the first."""
+    for number, path in enumerate(sorted((FOLDER / "index").glob("[0-9][0-9][0-9][0-9]_*.sql"))):
+        yield "index", int(path.name[:4]), path.read_text("utf-8") + ("" if number else words)

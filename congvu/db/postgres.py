@@ -23,7 +23,7 @@ from congvu.base.failure import NotNow
 from congvu.base.observe import log
 from congvu.db.engine import Duplicate, IndexedText, Row, TextQuery
 from congvu.db.group import GroupWriter, Job, ReadPool, Verdict
-from congvu.db.migrations import steps
+from congvu.db.migrations import index_steps, steps
 from congvu.db.sqltext import schema_for, translate
 from congvu.db.tsvector import exact_vectors, queries, word_vectors
 
@@ -334,9 +334,12 @@ class PostgresDatabase:
         return cast(R, await self._readers.read(f, args, kwargs))
 
     look = read  # the server is further away than a thread
+    write_index = write  # the server lets several write at once
 
     def write_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, self._writer.write_now(f, args, kwargs))
+
+    write_index_now = write_now
 
     def read_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, self._readers.read_now(f, args, kwargs))
@@ -348,7 +351,7 @@ class PostgresDatabase:
             # Two made it at the same moment: IF NOT EXISTS looks before the other's commit, the catalogue's unique keys
             # after it. Now it is there.
             self.write_now(_make_versions)
-        for part, version, text in steps(INDEX_SCHEMA):
+        for part, version, text in (*steps(), *index_steps(INDEX_SCHEMA)):
             self.write_now(_migrate_step, part, version, schema_for(text, "", TYPES))
 
     def close(self) -> None:

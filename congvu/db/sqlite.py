@@ -1,6 +1,7 @@
-"""SQLite: one file, write-ahead log, every commit on disk before it is acknowledged.
+"""SQLite: one file, write-ahead log, every commit on disk before it is acknowledged. The text index has its own file.
 
-Promises what `engine.Database` promises. Several processes share the file; before a batch each takes its turn by
+Promises what `engine.Database` promises. The index can be made anew from the letters, so its file has a log and a lock
+of its own and no delivery waits for either. Several processes share the files; before a batch each takes its turn by
 `flock` on a side file, so that they hand over at once and fairly (SQLite itself would sleep and poll). The log is
 copied back into the file by a thread of its own, so that commits seldom wait for it. Must never be used on a network
 file system.
@@ -22,7 +23,7 @@ from congvu.base.failure import NotNow
 from congvu.base.observe import log
 from congvu.db.engine import Duplicate, IndexedText, Row, TextQuery
 from congvu.db.group import GroupWriter, Job, ReadPool, Verdict
-from congvu.db.migrations import steps
+from congvu.db.migrations import Step, index_steps, steps
 from congvu.db.sqltext import schema_for, translate
 
 P = ParamSpec("P")
@@ -34,6 +35,7 @@ PAUSE_PAGES = 16384  # 64 MiB: the writer itself finishes the copying, so that t
 LOG_LIMIT = 256 << 20  # a log that grew beyond this under a long reader is cut back
 READERS = 3
 BUSY_MS = 30_000
+INDEX_SUFFIX = "-text"  # congvu.db-text
 
 # Every printable ASCII character but the space belongs to a word; SQLite's "ascii" tokenizer adds letters, digits and
 # all that is not ASCII by itself. Each quote is doubled once for the tokenizer's own string.
@@ -165,15 +167,23 @@ def _judge(error: Exception) -> tuple[Verdict, Exception]:
             return Verdict.OWN, error
 
 
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path), statementcachesize=512)
+def _index_of(path: Path) -> Path:
+    return path.with_name(path.name + INDEX_SUFFIX)
+
+
+def _connect(path: Path, beside: Path | None = None, synchronous: str = "FULL") -> apsw.Connection:
+    """`beside`: another file whose tables can be read by their names, but not written."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(str(path), flags=flags, statementcachesize=512)
     connection.set_busy_timeout(BUSY_MS)
     connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA case_sensitive_like=ON")  # as PostgreSQL does
     connection.execute(f"PRAGMA journal_size_limit={LOG_LIMIT}").fetchall()
     connection.wal_autocheckpoint(0)
+    if beside is not None:
+        connection.execute("ATTACH ? AS beside", (f"{beside.absolute().as_uri()}?mode=ro",))
     return connection
 
 
@@ -205,8 +215,10 @@ class _Turn:
 
 
 class _WritingEnd:
-    def __init__(self, path: Path) -> None:
-        self._connection = _connect(path)
+    """Writes to one of the two files."""
+
+    def __init__(self, path: Path, beside: Path | None = None, synchronous: str = "FULL") -> None:
+        self._connection = _connect(path, beside, synchronous)
         self._connection.execute("PRAGMA cache_size=-65536")
         self._execute = self._connection.execute
         self._tx = SqliteTx(self._connection)
@@ -264,7 +276,7 @@ class _WritingEnd:
         # The copier never quite catches up with a busy writer, and only a log that has been copied whole starts anew.
         self._turn.take()
         try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._pages = 0
         except apsw.BusyError:
             pass  # the copier is still at it: after the next batch, then
@@ -314,8 +326,9 @@ class _Copier:
 
 class _ReadingEnd:
     def __init__(self, path: Path) -> None:
-        self._connection = _connect(path)
+        self._connection = _connect(path, _index_of(path))
         self._connection.execute("PRAGMA cache_size=-16384")
+        self._connection.execute("PRAGMA beside.cache_size=-16384")
         self._connection.execute("PRAGMA query_only=ON")
         self._execute = self._connection.execute
         self._tx = SqliteTx(self._connection)
@@ -343,12 +356,17 @@ class _ReadingEnd:
 
 
 class SqliteDatabase:
-    """`engine.Database` on one file."""
+    """`engine.Database` on one file, and one for the text index."""
 
     def __init__(self, path: Path, committed: Callable[[frozenset[int]], None] | None) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = GroupWriter(lambda: _WritingEnd(path), committed, "sqlite-writer")
+        with suppress(apsw.Error):  # the first of all makes the file, so that those who only read it find one
+            _connect(_index_of(path)).close()
+        self._indexer: GroupWriter | None = (
+            None  # the background process, the command line and tests write to the index
+        )
         self._readers = ReadPool(lambda: _ReadingEnd(path), READERS, "sqlite-reader")
         self._looker: _ReadingEnd | None = None  # the event loop's own
         self._closed = False
@@ -367,37 +385,52 @@ class SqliteDatabase:
             self._looker = _ReadingEnd(self.path)
         return cast(R, self._looker.run(f, args, kwargs))
 
+    async def write_index(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast(R, await self._index_writer().write(f, args, kwargs))
+
     def write_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, self._writer.write_now(f, args, kwargs))
+
+    def write_index_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast(R, self._index_writer().write_now(f, args, kwargs))
+
+    def _index_writer(self) -> GroupWriter:
+        if self._indexer is None:
+            if self._closed:
+                raise NotNow("shutting-down")
+            # What a power failure takes from the index's tail is read from the change log once more: its cursor is in
+            # the same file.
+            self._indexer = GroupWriter(
+                lambda: _WritingEnd(_index_of(self.path), self.path, "NORMAL"), None, "sqlite-index-writer"
+            )
+        return self._indexer
 
     def read_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, self._readers.read_now(f, args, kwargs))
 
     def migrate(self) -> None:
-        self.write_now(
-            lambda tx: tx.run(
-                "CREATE TABLE IF NOT EXISTS schema_version (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL)"
-            )
-        )
-        for part, version, text in steps(INDEX_SCHEMA):
-            self.write_now(_migrate_step, part, version, schema_for(text, " WITHOUT ROWID", {}))
+        # Each file counts its own steps.
+        self.write_now(_migrate, list(steps()))
+        self.write_index_now(_migrate, list(index_steps(INDEX_SCHEMA)))
 
     def close(self) -> None:
         self._readers.close()
-        self._writer.close()
         self._closed = True
+        for writer in (self._indexer, self._writer):  # the index reads the other file until it is closed
+            if writer is not None:
+                writer.close()
         if self._looker is not None:
             self._looker.close()
             self._looker = None
 
 
-def _migrate_step(tx: SqliteTx, part: str, version: int, text: str) -> None:
+def _migrate(tx: SqliteTx, todo: list[Step]) -> None:
     """The version is looked up inside the transaction: of two processes that start together the second finds it
     done."""
-    row = tx.one("SELECT version FROM schema_version WHERE part = ?", part)
-    if row is None:
-        tx.run("INSERT INTO schema_version (part, version) VALUES (?, 0)", part)
-    if (row[0] if row else 0) < version:
-        tx.run(text)
-        tx.run("UPDATE schema_version SET version = ? WHERE part = ?", version, part)
-        log.info("schema %s is now at version %d", part, version)
+    tx.run("CREATE TABLE IF NOT EXISTS main.schema_version (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL)")
+    for part, version, text in todo:
+        row = tx.one("SELECT version FROM main.schema_version WHERE part = ?", part)
+        if (row[0] if row else 0) < version:
+            tx.run(schema_for(text, " WITHOUT ROWID", {}))
+            tx.run("INSERT OR REPLACE INTO main.schema_version (part, version) VALUES (?, ?)", part, version)
+            log.info("schema %s is now at version %d", part, version)

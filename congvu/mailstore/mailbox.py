@@ -91,8 +91,8 @@ def create_stores(tx: Tx, account_ids: list[int], quota: int, now: float) -> Non
     validity = int(now)
     count = len(FIRST_MAILBOXES)
     tx.many(
-        "INSERT INTO store (account_id, modseq, indexed, quota, used, messages, next_mailbox, last_uid_validity)"
-        " VALUES (?, 1, 1, ?, 0, 0, ?, ?)",
+        "INSERT INTO store (account_id, modseq, quota, used, messages, next_mailbox, last_uid_validity)"
+        " VALUES (?, 1, ?, 0, 0, ?, ?)",
         [(account, quota, count + 1, validity + count) for account in account_ids],
     )
     tx.many(

@@ -1,11 +1,12 @@
 """Full-text search of an account's letters: questions to the index, and the index that follows the change log.
 
-Indexing never holds a delivery up: a cursor (`store.indexed`) tells how far the change log was read; `plan` lists
-what is missing, the text is prepared outside any transaction, `commit_index` adds it in small portions and moves the
-cursor. After a crash, or when two processes did the same, the work is simply found done. A search looks into the
-index and then reads the letters that the cursor has not reached, so nothing delivered is ever missed. A letter that
-arrived for many accounts is indexed once for all. Losing the index loses no mail: `rebuild` makes it anew from the
-messages.
+Indexing never holds a delivery up: a cursor (`text_cursor.indexed`) tells how far the change log was read; `plan` lists
+what is missing, the text is prepared outside any transaction, `commit_index` adds it in portions and moves the cursor,
+by the index's own writer (`Database.write_index`). After a crash, or when two processes did the same, the work is
+simply found done. A search looks into the index and then reads the letters that the cursor has not reached, so nothing
+delivered is ever missed; the index may be seen a moment earlier or later than the messages, so what it says is compared
+with them. A letter that arrived for many accounts is indexed once for all. Losing the index loses no mail: it is made
+anew from the messages.
 """
 
 import asyncio
@@ -147,8 +148,8 @@ def _indexed(tx: Tx, account_id: int, phrases: tuple[tuple[str, ...], ...], fiel
 
 def pending_letters(tx: Tx, account_id: int) -> list[int]:
     """Letters of the account that the index has not read yet."""
-    row = tx.one("SELECT modseq, indexed FROM store WHERE account_id = ?", account_id)
-    if row is None or row[1] == row[0]:
+    row = _position(tx, account_id)
+    if row is None or row[1] >= row[0]:
         return []
     if row[1] < 0:
         letters = [
@@ -169,6 +170,15 @@ def pending_letters(tx: Tx, account_id: int) -> list[int]:
         for low, high in uidset.ranges(uids):
             _extend(spans.setdefault(box, []), low, high)
     return _not_indexed(tx, account_id, _letters_of(tx, account_id, spans))
+
+
+def _position(tx: Tx, account_id: int) -> tuple[int, int] | None:
+    """The account's last modseq, and how far the index has read."""
+    at = tx.one(
+        "SELECT indexed FROM text_cursor WHERE account_id = ?", account_id
+    )  # first: it must not be the newer one
+    row = tx.one("SELECT modseq FROM store WHERE account_id = ?", account_id)
+    return (row[0], at[0] if at else -1) if row else None
 
 
 def _extend(spans: list[tuple[int, int]], low: int, high: int) -> None:
@@ -229,7 +239,8 @@ def pending(tx: Tx, limit: int, after: int = 0) -> list[int]:
     return [
         r[0]
         for r in tx.all(
-            "SELECT account_id FROM store WHERE indexed < modseq AND account_id > ? ORDER BY account_id LIMIT ?",
+            "SELECT s.account_id FROM store s LEFT JOIN text_cursor c ON c.account_id = s.account_id"
+            " WHERE coalesce(c.indexed, -1) < s.modseq AND s.account_id > ? ORDER BY s.account_id LIMIT ?",
             after,
             limit,
         )
@@ -238,8 +249,8 @@ def pending(tx: Tx, limit: int, after: int = 0) -> list[int]:
 
 def plan(tx: Tx, account_id: int, limit: int) -> Plan | None:
     """What to do next for an account: at most about `limit` letters. None when the index is up to date."""
-    row = tx.one("SELECT modseq, indexed FROM store WHERE account_id = ?", account_id)
-    if row is None or row[1] == row[0]:
+    row = _position(tx, account_id)
+    if row is None or row[1] >= row[0]:
         return None
     modseq, since = row
     if since < 0:
@@ -363,7 +374,11 @@ def commit_index(tx: Tx, plans: Sequence[Plan], texts: Sequence[Text], first_doc
     # Last, and in ascending order: on PostgreSQL the rows stay locked from here to the commit only.
     for each in sorted(plans, key=attrgetter("account_id")):
         if not tx.run(
-            "UPDATE store SET indexed = ? WHERE account_id = ? AND indexed = ?", each.upto, each.account_id, each.since
+            "INSERT INTO text_cursor (account_id, indexed) VALUES (?, ?) ON CONFLICT (account_id)"
+            " DO UPDATE SET indexed = excluded.indexed WHERE text_cursor.indexed = ?",
+            each.account_id,
+            each.upto,
+            each.since,
         ):
             raise OvertakenError
 
@@ -388,7 +403,11 @@ def rebuild(tx: Tx, account_id: int, limit: int = CHANGES) -> bool:
     letters."""
     letters = [r[0] for r in tx.all("SELECT letter_id FROM text_doc WHERE account_id = ? LIMIT ?", account_id, limit)]
     _forget(tx, account_id, letters)
-    tx.run("UPDATE store SET indexed = -1 WHERE account_id = ?", account_id)
+    tx.run(
+        "INSERT INTO text_cursor (account_id, indexed) VALUES (?, -1)"
+        " ON CONFLICT (account_id) DO UPDATE SET indexed = excluded.indexed",
+        account_id,
+    )
     return len(letters) == limit
 
 
@@ -401,7 +420,7 @@ class Indexer:
 
     POLL = 2.0  # seconds between looks; a look costs some milliseconds with 30,000 accounts
     TROUBLE = 30.0  # seconds after something failed
-    LETTERS = 32  # in one portion: keeps the writer for some milliseconds
+    LETTERS = 128  # in one portion: what is written together costs less, and memory is bounded
     ACCOUNTS = 200  # in one portion
     BUSY = 1.5  # a portion that took so many times its processor time had to wait for others …
     GIVE_WAY = 10  # … who then get so many times what it took
@@ -442,7 +461,7 @@ class Indexer:
             if plans:
                 first = await self._docs(sum(len(p.letters) for p in plans))
                 try:
-                    await self._db.write(commit_index, plans, list(texts.values()), first)
+                    await self._db.write_index(commit_index, plans, list(texts.values()), first)
                 except OvertakenError:
                     todo = sorted({*todo, *(p.account_id for p in plans)})
                 else:
@@ -461,7 +480,7 @@ class Indexer:
     async def _docs(self, count: int) -> int:
         if self._next_doc + count > self._end_doc:
             size = max(count, _DOC_BLOCK)
-            self._next_doc = await self._db.write(claim_docs, size)
+            self._next_doc = await self._db.write_index(claim_docs, size)
             self._end_doc = self._next_doc + size
         first = self._next_doc
         self._next_doc += count

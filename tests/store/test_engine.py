@@ -362,7 +362,8 @@ def test_two_processes_migrate_at_once(empty_url: str, tmp_path: Path) -> None:
         assert child.exitcode == 0
     db = open_database(empty_url, data=tmp_path)
     db.migrate()
-    assert db.read_now(lambda tx: tx.all("SELECT part, version FROM schema_version ORDER BY part"))[0] == ("index", 1)
+    found = db.write_index_now(lambda tx: tx.all("SELECT part, version FROM schema_version ORDER BY part"))
+    assert found[0] == ("index", 2)
     db.close()
 
 
@@ -534,7 +535,7 @@ def test_index(db: Database) -> None:
         IndexedText(1, "7:nguyen 7:van 7:an", "7:duong 7:di 7:cong", "7:đường 7:đi"),
         IndexedText(2**62, "8:cong 8:van", "8:nguyen 8:hue", "8:công"),
     ]
-    db.write_now(lambda tx: tx.index_add(texts))
+    db.write_index_now(lambda tx: tx.index_add(texts))
     assert find(db, "7:cong") == [1, 3]
     assert find(db, "8:cong") == [2**62]
     assert find(db, "7:cong 7:van") == [3]
@@ -554,11 +555,11 @@ def test_index(db: Database) -> None:
     assert find(db) == []
     assert find(db, "") == []
     # replaced
-    db.write_now(lambda tx: tx.index_add([IndexedText(3, "7:khac", "", "")]))
+    db.write_index_now(lambda tx: tx.index_add([IndexedText(3, "7:khac", "", "")]))
     assert find(db, "7:cong") == [1]
     assert find(db, "7:khac") == [3]
     assert find(db, "7:công", field="exact") == []
-    db.write_now(lambda tx: tx.index_remove([3, 1, 99]))
+    db.write_index_now(lambda tx: tx.index_remove([3, 1, 99]))
     assert find(db, "7:khac") == []
     assert find(db, "8:cong") == [2**62]
 
@@ -568,12 +569,17 @@ def test_index_changes_are_undone_with_their_function(db: Database) -> None:
         tx.index_add([IndexedText(1, "1:a", "1:b", "1:ạ")])
         raise Refused("x")
 
+    def good(tx: Tx, doc: int) -> None:
+        tx.index_add([IndexedText(doc, "1:c", "", "")])
+
     async def both() -> None:
-        await asyncio.gather(db.write(add, 1), db.write(work), db.write(add, 2), return_exceptions=True)
+        await asyncio.gather(
+            db.write_index(good, 2), db.write_index(work), db.write_index(good, 3), return_exceptions=True
+        )
 
     asyncio.run(both())
     assert find(db, "1:a") == []
-    assert db.read_now(ids) == [1, 2]
+    assert find(db, "1:c") == [2, 3]
 
 
 HOSTILE = [
@@ -598,7 +604,7 @@ HOSTILE = [
 
 def test_index_words_are_only_words(db: Database) -> None:
     for number, word in enumerate(HOSTILE, 1):
-        db.write_now(lambda tx, n=number, w=word: tx.index_add([IndexedText(n, f"p {w}", f"q {w} r", w)]))
+        db.write_index_now(lambda tx, n=number, w=word: tx.index_add([IndexedText(n, f"p {w}", f"q {w} r", w)]))
     for number, word in enumerate(HOSTILE, 1):
         assert find(db, word) == [number], word
         assert find(db, f"{word} r") == [number], word
@@ -611,7 +617,7 @@ def test_index_words_are_only_words(db: Database) -> None:
 def test_index_of_a_very_long_letter(db: Database) -> None:
     body = " ".join(f"1:w{n % 9973}" if n % 2 else "1:va" for n in range(60_000)) + " 1:cuoi 1:thu"
     long_word = "1:" + "ă" * 5000
-    db.write_now(lambda tx: tx.index_add([IndexedText(1, "1:dau", f"{body} {long_word}", "")]))
+    db.write_index_now(lambda tx: tx.index_add([IndexedText(1, "1:dau", f"{body} {long_word}", "")]))
     assert find(db, "1:cuoi 1:thu") == [1]
     assert find(db, "1:va 1:cuoi") == []
     assert find(db, "1:va 1:w1 1:va", "1:dau", "1:cuoi") == [1]
@@ -620,6 +626,45 @@ def test_index_of_a_very_long_letter(db: Database) -> None:
     assert find(db, long_word) == [1]
     words = body.split(" ")
     assert find(db, " ".join(words[100:180])) == [1]
+
+
+def test_nobody_waits_for_the_index(engine_url: str, tmp_path: Path) -> None:
+    """While the index is being written, in a transaction that does not end, letters are kept and searches answer."""
+    one, two = (open_database(engine_url, data=tmp_path) for _ in range(2))
+    one.migrate()
+    one.write_index_now(lambda tx: tx.index_add([IndexedText(1, "1:a", "", "")]))
+    begun, done = threading.Event(), threading.Event()
+
+    def slow(tx: Tx) -> None:
+        tx.index_add([IndexedText(2, "1:a", "", "")])
+        begun.set()
+        assert done.wait(60)
+
+    writer = threading.Thread(target=one.write_index_now, args=(slow,))
+    writer.start()
+    try:
+        assert begun.wait(60)
+        if engine_url.startswith("sqlite"):  # a server's writers are of different processes
+            one.write_now(add, 1)
+        two.write_now(add, 2)
+        assert find(two, "1:a") == [1]
+        assert 2 in two.read_now(ids)
+    finally:
+        done.set()
+        writer.join()
+    assert find(one, "1:a") == [1, 2]
+    one.close()
+    two.close()
+
+
+def test_the_index_writer_changes_nothing_else(tmp_path: Path) -> None:
+    db = open_database(f"sqlite:///{tmp_path}/congvu.db", data=tmp_path)
+    db.migrate()
+    with pytest.raises(Exception, match="readonly"):
+        db.write_index_now(lambda tx: tx.run("UPDATE store SET modseq = 1"))
+    with pytest.raises(Exception, match="no such table"):
+        db.write_now(lambda tx: tx.run("DELETE FROM text_doc"))
+    db.close()
 
 
 # ---- the audit chain

@@ -62,7 +62,13 @@ class Store:
         asyncio.run(self.indexer.sweep())
 
     def state(self, account: int = 1) -> tuple[int, int]:
-        return self.db.read_now(lambda tx: tx.one("SELECT modseq, indexed FROM store WHERE account_id = ?", account))  # type: ignore[return-value]
+        return self.db.read_now(
+            lambda tx: tx.one(
+                "SELECT s.modseq, c.indexed FROM store s JOIN text_cursor c ON c.account_id = s.account_id"
+                " WHERE s.account_id = ?",
+                account,
+            )
+        )  # type: ignore[return-value]
 
     def find(self, text: str, field: Field = Field.ANY, account: int = 1) -> set[int]:
         """As IMAP searches: the index, then the letters it has not read."""
@@ -170,7 +176,7 @@ def test_shared_text_is_kept_once(store: Store) -> None:
         store.db.write_now(message.store, account, 1, [1], Op.ADD, DELETED, (), NOW)
         store.db.write_now(message.expunge, account, 1, None, NOW)
     store.index()
-    store.db.write_now(search.forget_letters, [letter])
+    store.db.write_index_now(search.forget_letters, [letter])
     assert store.read(lambda tx: tx.all("SELECT doc FROM text_doc WHERE letter_id = ?", letter)) == []
 
 
@@ -181,6 +187,7 @@ def test_prefixes_do_not_run_into_each_other() -> None:
 
 
 def test_the_cursor_moves_and_nothing_is_done_twice(store: Store) -> None:
+    store.index()
     letters = [store.put(f"thư {n}", f"số {n}") for n in range(80)]
     assert store.read(search.pending, 10) == [1]
     store.index()
@@ -196,6 +203,7 @@ def test_the_cursor_moves_and_nothing_is_done_twice(store: Store) -> None:
 
 
 def test_overtaken_work_is_undone(store: Store) -> None:
+    store.index()
     a = store.put("một", "hai")
 
     def portion() -> tuple[search.Plan, list[words.Text]]:
@@ -203,11 +211,11 @@ def test_overtaken_work_is_undone(store: Store) -> None:
         return plan, [words.prepare(store.blobs.read, s) for s in store.read(words.sources, plan.letters)]
 
     first, texts = portion()
-    number = store.db.write_now(search.claim_docs, 10)
-    store.db.write_now(search.commit_index, [first], texts, number)
+    number = store.db.write_index_now(search.claim_docs, 10)
+    store.db.write_index_now(search.commit_index, [first], texts, number)
     with pytest.raises(search.OvertakenError):
-        store.db.write_now(search.commit_index, [first], texts, number + 1)
-    assert store.db.write_now(search.claim_docs, 10) == number + 10
+        store.db.write_index_now(search.commit_index, [first], texts, number + 1)
+    assert store.db.write_index_now(search.claim_docs, 10) == number + 10
     assert store.find("hai") == {a}
     assert store.read(search.plan, 1, 10) is None
 
@@ -246,7 +254,7 @@ def test_a_big_copy_and_many_changes(store: Store, monkeypatch: pytest.MonkeyPat
 def test_rebuild(store: Store) -> None:
     letters = {store.put(f"thư {n}", "xây lại") for n in range(70)}
     store.index()
-    while store.db.write_now(search.rebuild, 1, 20):
+    while store.db.write_index_now(search.rebuild, 1, 20):
         pass
     assert store.read(lambda tx: tx.one("SELECT count(*) FROM text_doc WHERE account_id = 1")) == (0,)
     assert store.find("xay lai") == letters  # read directly
