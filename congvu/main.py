@@ -23,6 +23,7 @@ import uvloop
 
 from congvu.actions.accounts import Doors
 from congvu.actions.mail import Mail
+from congvu.actions.proofs import Proofs
 from congvu.base.clock import Clock, Identifiers, SystemClock
 from congvu.base.config import Config, Protocol
 from congvu.base.config import Listener as Doorway
@@ -82,7 +83,7 @@ def serve(
         if prepare is not None:
             prepare()
         names = [f"w{n}" for n in range(config.workers or len(os.sched_getaffinity(0)))] + [BACKGROUND]
-        return _Parent(config, data, names).run(ready)
+        return _Parent(config, data, names, Proofs()).run(ready)
 
 
 @contextlib.contextmanager
@@ -113,8 +114,9 @@ def _alone(data: Path) -> Iterator[None]:
 class _Parent:
     """The process that keeps the workers."""
 
-    def __init__(self, config: Config, data: Path, names: list[str]) -> None:
+    def __init__(self, config: Config, data: Path, names: list[str], proofs: Proofs) -> None:
         self._config = config
+        self._proofs = proofs
         self._data = data
         self._names = names
         self._children: dict[int, str] = {}
@@ -154,7 +156,7 @@ class _Parent:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            os._exit(_worker(self._config, self._data, name, self._life, writing))
+            os._exit(_worker(self._config, self._data, name, self._proofs, self._life, writing))
         os.close(writing)
         self._children[pid] = name
         opened = os.read(reading, 1) == b"1" if wait else True
@@ -188,7 +190,7 @@ class _Parent:
             os.waitpid(pid, 0)
 
 
-def _worker(config: Config, data: Path, name: str, life: int, ready: int) -> int:
+def _worker(config: Config, data: Path, name: str, proofs: Proofs, life: int, ready: int) -> int:
     """One worker's whole life; returns its exit code."""
     try:
         start_logging()
@@ -205,7 +207,7 @@ def _worker(config: Config, data: Path, name: str, life: int, ready: int) -> int
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_live(config, data, name, life, ready))
+            runner.run(_live(config, data, name, proofs, life, ready))
     except Refused as refused:
         log.error("%s", say(refused.code, utf8=True, **refused.facts))
         return 1
@@ -215,13 +217,13 @@ def _worker(config: Config, data: Path, name: str, life: int, ready: int) -> int
     return 0
 
 
-async def _live(config: Config, data: Path, name: str, life: int, ready: int) -> None:
+async def _live(config: Config, data: Path, name: str, proofs: Proofs, life: int, ready: int) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     loop.add_reader(life, ending.set)
-    services = await build(config, data, name)
+    services = await build(config, data, name, proofs)
     listeners: list[Listener] = []
     indexing: asyncio.Task[None] | None = None
     try:
@@ -281,8 +283,8 @@ async def open_door(doorway: Doorway, services: Services, tls: Tls) -> Listener:
         raise Refused("port-not-free", host=doorway.host, port=doorway.port, reason=error.strerror) from error
 
 
-async def build(config: Config, data: Path, worker: str) -> Services:
-    """The objects of one worker."""
+async def build(config: Config, data: Path, worker: str, proofs: Proofs) -> Services:
+    """The objects of one worker; `proofs` is what its neighbours share with it."""
     clock = SystemClock()
     ids = Identifiers(clock)
     wake = Wake(data / "run", worker)
@@ -290,7 +292,7 @@ async def build(config: Config, data: Path, worker: str) -> Services:
         await wake.start()
     db = open_database(config.database.url, data=data, committed=wake.tell)
     blobs = open_blobs(config.blobs.url, data=data, worker=worker, known=known_in(db))
-    doors = Doors(db, clock, config)
+    doors = Doors(db, clock, config, proofs)
     return Services(
         config=config,
         clock=clock,

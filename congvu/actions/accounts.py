@@ -13,10 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import blake2b
+from functools import partial
 from ipaddress import IPv6Address, ip_address
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+from congvu.actions.proofs import Proofs
 from congvu.base.clock import Clock, Identifiers
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
@@ -33,6 +34,7 @@ from congvu.directory.profile import Profile
 from congvu.mailstore import mailbox
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,6 @@ class SignedIn:
     name: str
 
 
-_MOST_REMEMBERED = 50_000  # verified passwords; 100 octets each
 _MOST_COUNTED = 100_000  # counters of failures; beyond it the oldest is forgotten
 _MOST_TO_RENEW = 20_000  # passwords brought along that wait for their keys; more wait for the next sign-in
 _REST = 50  # renewing rests so many times as long as it worked: it takes a fiftieth of a core
@@ -52,16 +53,16 @@ _MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of 
 
 
 class Doors:
-    """Sign-in for every protocol of one process. Counts and remembers in memory: another process counts anew."""
+    """Sign-in for every protocol of one process. Failures are counted in its memory; what was proved is remembered by
+    all that share `proofs`."""
 
-    def __init__(self, db: Database, clock: Clock, config: Config) -> None:
+    def __init__(self, db: Database, clock: Clock, config: Config, proofs: Proofs) -> None:
         self._db = db
         self._clock = clock
         self._config = config
-        self._key = secrets.token_bytes(32)
+        self._proofs = proofs
         self._fake = _lasting_key(config)
         self._pool = ThreadPoolExecutor(config.limits.password_checks, "password")
-        self._remembered: OrderedDict[bytes, float] = OrderedDict()  # proof → until
         self._proving: dict[bytes, asyncio.Task[bool]] = {}
         self._to_renew: dict[int, tuple[Held, Stored, Secret]] = {}
         self._renewing: asyncio.Task[None] | None = None
@@ -79,7 +80,7 @@ class Doors:
         held, stored = await self._db.look(_look, address)
         # The key is bound to the stored hash, so a changed password forgets what was remembered of the old one.
         proof = self._proof(held, stored, password)
-        if self._remembered.get(proof, 0.0) <= self._clock.now():
+        if not self._proofs.known(proof, self._clock.now()):
             self._failures.check(ip, address)
             if not await self._prove(proof, held, stored, password):
                 self._failures.note(ip, address)
@@ -127,10 +128,8 @@ class Doors:
         return text
 
     def _proof(self, held: Held | None, stored: Stored | None, password: Secret) -> bytes:
-        known = f"{held.account_id if held else 0} {stored.hash if stored else ''}\n"
-        return blake2b(
-            known.encode() + password.reveal().encode("utf-8", "replace"), key=self._key, digest_size=32
-        ).digest()
+        known = f"{held.account_id if held else 0} {stored.hash if stored else ''}"
+        return self._proofs.proof(known, password.reveal())
 
     async def _prove(self, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
         """One check however many ask it at the same time."""
@@ -144,9 +143,12 @@ class Doors:
         return await asyncio.shield(task)
 
     async def _check(self, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
-        if not await self._thread(_fits, stored, password) or held is None or stored is None:
+        if held is None or stored is None:
+            await self._thread(_fits, Stored(credentials.nobody(), None), password)
             return False
-        self._remember(proof)
+        fits = partial(_fits, stored, password)
+        if not await self._thread(self._proofs.prove, proof, *self._while(), fits):
+            return False
         if (stored.scram is None or credentials.is_weak(stored.hash)) and len(self._to_renew) < _MOST_TO_RENEW:
             self._to_renew[held.account_id] = held, stored, password
             if self._renewing is None or self._renewing.done():
@@ -162,7 +164,7 @@ class Doors:
             try:
                 renewed = await self._thread(_renewed, stored, password)
                 if await self._db.write(credentials.renew, account_id, stored.hash, renewed):
-                    self._remember(self._proof(held, renewed, password))
+                    self._proofs.remember(self._proof(held, renewed, password), *self._while())
             except NotNow as trouble:  # it can wait for the next sign-in
                 log.warning("account %d: keys not renewed: %s", account_id, trouble.code)
             self._to_renew.pop(account_id, None)
@@ -173,15 +175,13 @@ class Doors:
         if self._renewing is not None:
             await self._renewing
 
-    def _remember(self, proof: bytes) -> None:
-        self._remembered[proof] = self._clock.now() + self._config.limits.remember_password_seconds
-        self._remembered.move_to_end(proof)
-        while len(self._remembered) > _MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
+    def _while(self) -> tuple[float, float]:
+        """From when until when something proved now is remembered."""
+        now = self._clock.now()
+        return now, now + self._config.limits.remember_password_seconds
 
-    async def _thread(self, f: Callable[[Stored, Secret], T], stored: Stored | None, password: Secret) -> T:
-        known = stored or Stored(credentials.nobody(), None)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, f, known, password)
+    async def _thread(self, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(f, *args, **kwargs))
 
 
 def _fits(stored: Stored, password: Secret) -> bool:

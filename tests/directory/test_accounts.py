@@ -12,6 +12,7 @@ import pytest
 
 from congvu.actions import accounts, roster
 from congvu.actions.accounts import Doors, NewAccount
+from congvu.actions.proofs import Proofs
 from congvu.base.clock import Identifiers, ManualClock
 from congvu.base.config import Config, Limits, TlsSettings
 from congvu.base.failure import NotNow, Refused
@@ -48,7 +49,7 @@ class Door:
 
     def __init__(self, db: Database, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = ManualClock()
-        self.doors = Doors(db, self.clock, config)
+        self.doors = Doors(db, self.clock, config, Proofs())
         self.checks = 0
         lock = threading.Lock()
         real = credentials.verify
@@ -154,7 +155,7 @@ def test_scram_keys_of_nobody_last(db: Database, ids: Identifiers, config: Confi
     config.tls.key.write_bytes(b"key")
 
     async def talk() -> None:
-        one, two = (Doors(db, ManualClock(), config) for _ in range(2))
+        one, two = (Doors(db, ManualClock(), config, Proofs()) for _ in range(2))
         first = await one.scram_keys("nobody")
         assert first == await two.scram_keys("Nobody@angiang.gov.vn")  # another worker, another day
         assert first != await one.scram_keys("somebody")
@@ -217,7 +218,7 @@ def test_unknown_logins_take_as_long(db: Database, ids: Identifiers, config: Con
     add(db, ids, "nthue", credentials.make(Secret("đúng")))
     add(db, ids, "cu", Stored(SALTED, None))
     free = Limits(sign_in_failures=1000, sign_in_failures_per_ip=1000)
-    doors = Doors(db, ManualClock(), Config(config.domains, "x", limits=free))
+    doors = Doors(db, ManualClock(), Config(config.domains, "x", limits=free), Proofs())
 
     async def time_of(login: str) -> float:
         times = []
