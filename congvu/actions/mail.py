@@ -9,7 +9,7 @@ import asyncio
 from congvu.base.clock import Clock, Identifiers
 from congvu.base.failure import Refused
 from congvu.codec import mime
-from congvu.db.blobs import BlobKeeper, Spool
+from congvu.db.blobs import Blob, BlobKeeper, Spool, keep
 from congvu.db.engine import Database, Duplicate, Tx
 from congvu.mailstore import mailbox, message
 from congvu.mailstore.message import NewLetter, Placed, Target
@@ -43,13 +43,25 @@ class Mail:
             scan = mime.scan(content)
         else:
             scan = await asyncio.to_thread(mime.scan, content)
-        blob = await self._blobs.put(spool)
         now = self._clock.now()
         when = now if received is None else received
         for left in (2, 1, 0):
-            letter = NewLetter(self._ids.draw(), blob, b"", scan)
+            letter_id = self._ids.draw()
             try:
-                return await self._db.write(_append, account_id, mailbox_name, letter, flags, keywords, when, now)
+                return await keep(
+                    self._db,
+                    self._blobs,
+                    [spool],
+                    _append,
+                    account_id,
+                    mailbox_name,
+                    letter_id,
+                    scan,
+                    flags,
+                    keywords,
+                    when,
+                    now,
+                )
             except Duplicate:  # another process drew the same number in this millisecond
                 if not left:
                     raise
@@ -58,9 +70,11 @@ class Mail:
 
 def _append(
     tx: Tx,
+    blobs: list[Blob],
     account_id: int,
     mailbox_name: str,
-    letter: NewLetter,
+    letter_id: int,
+    scan: mime.Scan,
     flags: int,
     keywords: tuple[str, ...],
     received: float,
@@ -69,6 +83,7 @@ def _append(
     box = mailbox.find(tx, account_id, mailbox_name)
     if box is None:
         raise Refused("no-such-mailbox", name=mailbox_name[:100])
+    letter = NewLetter(letter_id, blobs[0], b"", scan)
     message.keep_letter(tx, letter, now)
     placed = message.place(tx, letter, [Target(account_id, box.id, flags, keywords)], received, now)[0]
     if isinstance(placed, Refused):

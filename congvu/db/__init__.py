@@ -8,6 +8,9 @@ from congvu.db.engine import Database, Tx
 from congvu.db.files import FileKeeper
 from congvu.db.sqlite import SqliteDatabase
 
+_HASHES = 16  # looked up with one statement
+_KNOWN = f"SELECT hash, size, place FROM blob WHERE hash IN ({', '.join('?' * _HASHES)})"  # noqa: S608  only "?"
+
 
 def open_database(url: str, *, data: Path, committed: Callable[[frozenset[int]], None] | None = None) -> Database:
     """Opens `sqlite:///PATH` (a relative path counts from `data`) or `postgresql://…`.
@@ -44,10 +47,11 @@ def known_in(db: Database) -> Known:
 
     def find(tx: Tx, hashes: list[bytes]) -> dict[bytes, Blob]:
         found = {}
-        for hash_ in hashes:
-            row = tx.one("SELECT size, place FROM blob WHERE hash = ?", hash_)
-            if row is not None:
-                found[hash_] = Blob(hash_, row[0], row[1])
+        for at in range(0, len(hashes), _HASHES):
+            some = hashes[at : at + _HASHES]
+            some += [some[0]] * (_HASHES - len(some))  # one statement, whatever their number
+            for hash_, size, place in tx.all(_KNOWN, *some):
+                found[bytes(hash_)] = Blob(bytes(hash_), size, place)
         return found
 
     return lambda hashes: db.read_now(find, hashes)

@@ -12,16 +12,21 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from blake3 import blake3
 
 from congvu.base.failure import NotNow
 from congvu.base.observe import log
 
+if TYPE_CHECKING:
+    from congvu.db.engine import Database, Tx
+
+P = ParamSpec("P")
+R = TypeVar("R")
 Buffer = bytes | mmap.mmap
 
 MEMORY = 256 << 10  # a letter up to this size never touches a temporary file
@@ -171,6 +176,8 @@ class Recent:
 class BlobKeeper(Protocol):
     """Where blobs are kept."""
 
+    small: int  # contents up to so many bytes are put by `put_many` in no more time than a disk takes to sync
+
     def spool(self) -> Spool: ...
 
     async def put(self, spool: Spool) -> Blob:
@@ -180,8 +187,8 @@ class BlobKeeper(Protocol):
         """
         ...
 
-    def put_now(self, spool: Spool) -> Blob:
-        """`put` for programs without an event loop."""
+    def put_many(self, contents: Sequence[Buffer]) -> list[Blob]:
+        """The same for several small contents, with one sync for all of them. Synchronous: for threads."""
         ...
 
     def read(self, blob: Blob, start: int = 0, end: int | None = None) -> bytes:
@@ -204,3 +211,24 @@ class BlobKeeper(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+async def keep(
+    db: "Database",
+    blobs: BlobKeeper,
+    spools: Sequence[Spool],
+    f: Callable[Concatenate["Tx", list[Blob], P], R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Makes contents safe and then runs `f(tx, blobs, …)`, which may speak of them, in the next group commit.
+
+    Small contents are handed to the writer with the function, so that those of a whole batch are synced together and
+    nobody waits for another thread in between. The spools stay the caller's to close. Raises as `BlobKeeper.put` and
+    `Database.write` do.
+    """
+    # The bytes, not the spool: who gives up waiting closes it, while this goes on.
+    if all(spool.size <= blobs.small for spool in spools):
+        return await db.write_with(blobs, [spool.buffer() for spool in spools], f, *args, **kwargs)
+    placed = [await blobs.put(spool) for spool in spools]
+    return await db.write(f, placed, *args, **kwargs)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from congvu.db.blobs import Blob, BlobKeeper, Buffer
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Row = tuple[Any, ...]
@@ -102,6 +104,18 @@ class Database(Protocol):
         Raises what `f` raised (its own changes are then undone, its neighbours' kept), `NotNow("disk-full")` or
         `NotNow("storage-trouble")` when nothing could be committed.
         """
+        ...
+
+    async def write_with(
+        self,
+        keeper: BlobKeeper,
+        contents: Sequence[Buffer],
+        f: Callable[Concatenate[Tx, list[Blob], P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """`write` of a function that gets the blobs of these contents, which are put into the keeper before; see
+        `blobs.keep`."""
         ...
 
     async def read(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,22 +1,20 @@
 """Blobs in files: `pack/NAME` for small ones, `large/ab/HASH` for large ones, `tmp/` for what is not yet finished.
 
-Promises what `blobs.BlobKeeper` promises. One thread takes all small contents that wait, drops those already kept,
-compresses the rest, appends them with one call and syncs once. Packs of a process that has gone are never appended to.
+Promises what `blobs.BlobKeeper` promises. Of all small contents that come together those already kept are dropped, the
+rest is compressed, appended with one call and synced once. Packs of a process that has gone are never appended to.
 """
 
 import asyncio
-import concurrent.futures
 import os
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, cast
+from typing import cast
 
 import zstandard
 from blake3 import blake3
@@ -25,12 +23,13 @@ from congvu.base.failure import NotNow
 from congvu.base.observe import log, step
 from congvu.db import frames, packs
 from congvu.db.blobs import PIECE, Blob, Buffer, Known, Recent, Spool, trouble
-from congvu.db.group import Job, answer
 
 SMALL = 1 << 20  # larger contents get a file of their own
+LOOKED_UP = (
+    32 << 10
+)  # smaller contents that came before are looked for among those of the last minutes only: to ask for
+# each costs all letters more time than their few twins cost disk. The row then names the newer place.
 PACK_BYTES = 256 << 20  # then a new pack is begun
-BATCH_PUTS = 256
-BATCH_BYTES = 16 << 20
 OPEN_FILES = 256
 TABLES = 64  # heads of large files remembered
 STALE_SECONDS = 86_400  # unfinished files older than this are nobody's
@@ -70,6 +69,8 @@ def _make_folder(path: Path) -> None:
 class FileKeeper:
     """`blobs.BlobKeeper` on a local folder. `worker` is this process's own name among those that share the folder."""
 
+    small = SMALL
+
     def __init__(self, folder: Path, worker: str, known: Known | None = None) -> None:
         self._folder = folder
         self._worker = worker
@@ -82,14 +83,12 @@ class FileKeeper:
         self._files_lock = threading.Lock()
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
         self._tables: OrderedDict[str, frames.Table] = OrderedDict()
+        self._pack_lock = threading.Lock()
         self._pack_fd = -1
         self._pack_name = ""
         self._pack_end = 0
         self._closed = False
-        self._large = ThreadPoolExecutor(2, "blob-large")
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="blob-keeper", daemon=True)
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(2, "blob-put")
 
     # ---- in
 
@@ -97,93 +96,56 @@ class FileKeeper:
         return Spool(self._folder / "tmp")
 
     async def put(self, spool: Spool) -> Blob:
-        hash_ = spool.digest()
-        blob = self._recent.get(hash_)
-        if blob is not None:
-            return blob
         if self._closed:
             raise NotNow("shutting-down")
-        loop = asyncio.get_running_loop()
-        if spool.size > SMALL:
-            return await loop.run_in_executor(self._large, self._put_large, hash_, spool.buffer())
-        future: asyncio.Future[Any] = loop.create_future()
         # The bytes, not the spool: who gives up waiting closes it, while this goes on.
-        self._queue.put(Job(self.put, (spool.buffer(), hash_), {}, future, loop))
-        return cast(Blob, await future)
+        loop = asyncio.get_running_loop()
+        (blob,) = await loop.run_in_executor(self._pool, self.put_many, [spool.buffer()])
+        return blob
 
-    def put_now(self, spool: Spool) -> Blob:
-        hash_ = spool.digest()
-        blob = self._recent.get(hash_)
-        if blob is not None:
-            return blob
+    def put_many(self, contents: Sequence[Buffer]) -> list[Blob]:
         if self._closed:
             raise NotNow("shutting-down")
-        if spool.size > SMALL:
-            return self._put_large(hash_, spool.buffer())
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._queue.put(Job(self.put, (spool.buffer(), hash_), {}, future, None))
-        return cast(Blob, future.result())
+        hashes = [blake3(content).digest() for content in contents]
+        wanted = dict(zip(hashes, contents, strict=True))
+        placed: dict[bytes, Blob] = {}
+        small: dict[bytes, Buffer] = {}
+        for hash_, content in wanted.items():
+            if len(content) <= SMALL:
+                small[hash_] = content
+            else:
+                placed[hash_] = self._recent.get(hash_) or self._put_large(hash_, content)
+        if small:
+            with self._pack_lock:
+                placed |= self._put_small(small)
+        return [placed[hash_] for hash_ in hashes]
 
-    # ---- the keeper's thread
-
-    def _work(self) -> None:
-        compressor = zstandard.ZstdCompressor(level=packs.LEVEL)
-        open_ = True
-        while open_:
-            job = self._queue.get()
-            if job is None:
-                break
-            jobs = [job]
-            size = len(job.args[0])
-            for _ in range(min(self._queue.qsize(), BATCH_PUTS - 1)):
-                if size > BATCH_BYTES:
-                    break
-                job = self._queue.get_nowait()
-                if job is None:
-                    open_ = False
-                else:
-                    jobs.append(job)
-                    size += len(job.args[0])
-            try:
-                self._keep(jobs, compressor)
-            except NotNow as error:
-                for job in jobs:
-                    job.error = error
-            except Exception:
-                log.exception("the blob keeper met trouble")
-                for job in jobs:
-                    job.error = NotNow("storage-trouble")
-            answer(jobs)
-            job, jobs = None, []  # lets go of the letters while nothing is to be done
-        self._end_pack()
-
-    def _keep(self, jobs: list[Job], compressor: zstandard.ZstdCompressor) -> None:
-        wanted = {job.args[1]: job.args[0] for job in jobs}
-        found: dict[bytes, Blob] = {}
+    def _put_small(self, wanted: dict[bytes, Buffer]) -> dict[bytes, Blob]:
+        """One thread at a time, so that of two who bring the same the second finds it kept."""
+        placed: dict[bytes, Blob] = {}
         for hash_ in wanted:
             recent = self._recent.get(hash_)
             if recent is not None:
-                found[hash_] = recent
-        missing = [hash_ for hash_ in wanted if hash_ not in found]
-        kept = self._kept(missing)
-        found |= kept
-        missing = [hash_ for hash_ in missing if hash_ not in kept]
-        if missing:
-            parts: list[Any] = []
-            sizes = []
-            for hash_ in missing:
-                header, stored = packs.record(hash_, wanted[hash_], compressor)
-                parts += (header, stored)
-                sizes.append((hash_, len(wanted[hash_]), len(header) + len(stored)))
-            offset = self._append(parts, sum(length for _, _, length in sizes))
-            written = []
-            for hash_, size, length in sizes:
-                written.append(Blob(hash_, size, f"pack/{self._pack_name}:{offset}+{length}"))
-                offset += length
-            self._recent.add(written)
-            found |= {blob.hash: blob for blob in written}
-        for job in jobs:
-            job.result = found[job.args[1]]
+                placed[hash_] = recent
+        wanted = {hash_: content for hash_, content in wanted.items() if hash_ not in placed}
+        placed |= self._kept([hash_ for hash_, content in wanted.items() if len(content) >= LOOKED_UP])
+        missing = [hash_ for hash_ in wanted if hash_ not in placed]
+        if not missing:
+            return placed
+        compressor = self._compressor()
+        parts: list[Buffer] = []
+        sizes = []
+        for hash_ in missing:
+            header, stored = packs.record(hash_, wanted[hash_], compressor)
+            parts += (header, stored)
+            sizes.append((hash_, len(wanted[hash_]), len(header) + len(stored)))
+        offset = self._append(parts, sum(length for _, _, length in sizes))
+        written = []
+        for hash_, size, length in sizes:
+            written.append(Blob(hash_, size, f"pack/{self._pack_name}:{offset}+{length}"))
+            offset += length
+        self._recent.add(written)
+        return placed | {blob.hash: blob for blob in written}
 
     def _kept(self, hashes: list[bytes]) -> dict[bytes, Blob]:
         """Those that are kept already. The bytes are looked at: a letter must not lean on what was lost or damaged."""
@@ -204,7 +166,7 @@ class FileKeeper:
         self._recent.add(list(kept.values()))
         return kept
 
-    def _append(self, parts: list[Any], length: int) -> int:
+    def _append(self, parts: list[Buffer], length: int) -> int:
         """Makes the parts safe at the end of this process's pack; returns where they begin."""
         try:
             if self._pack_fd < 0 or self._pack_end >= PACK_BYTES:
@@ -214,9 +176,10 @@ class FileKeeper:
         except OSError as error:
             self._cut_back()
             raise trouble(error) from error
-        except Exception:  # memory that ran out, a bug: what follows must not lie behind half a batch either
+        except Exception as error:  # memory that ran out, a bug: what follows must not lie behind half a batch either
             self._cut_back()
-            raise
+            log.exception("blobs: nothing was kept")
+            raise NotNow("storage-trouble") from error
         step("blob-appended")
         try:
             os.fdatasync(self._pack_fd)
@@ -266,7 +229,7 @@ class FileKeeper:
             _make_folder(path.parent)
             fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                frames.write(fd, hash_, data, zstandard.ZstdCompressor(level=packs.LEVEL))
+                frames.write(fd, hash_, data, self._compressor())
                 step("blob-file-written")
                 os.fsync(fd)
             finally:
@@ -336,9 +299,9 @@ class FileKeeper:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
-            self._thread.join()
-            self._large.shutdown()
+            self._pool.shutdown()
+            with self._pack_lock:
+                self._end_pack()
             with self._files_lock:
                 self._files.clear()
 
@@ -350,8 +313,16 @@ class FileKeeper:
         file = self._file(path, blob)  # held until the read is done: who else opens it, or an eviction, may drop it
         return packs.read(file.fd, int(offset), int(length), blob, self._decompressor())
 
+    # One of each a thread: they are dear to make and not for two at once.
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        try:
+            return cast(zstandard.ZstdCompressor, self._per_thread.compressor)
+        except AttributeError:
+            self._per_thread.compressor = made = zstandard.ZstdCompressor(level=packs.LEVEL)
+            return made
+
     def _decompressor(self) -> zstandard.ZstdDecompressor:
-        """One a thread: they are dear to make and not for two at once."""
         try:
             return cast(zstandard.ZstdDecompressor, self._per_thread.decompressor)
         except AttributeError:

@@ -1,8 +1,8 @@
 """Group commit and the pool of readers: the threads under both engines, which know no SQL.
 
-Promises: as many functions as wait run in one transaction and share its one commit; a failing one undoes only itself;
-no future is resolved before the commit is on disk; all futures of a batch are resolved in one call into their event
-loop.
+Promises: as many functions as wait run in one transaction and share its one commit; the contents they bring are put
+into the blob keeper before, together; a failing one undoes only itself; no future is resolved before the commit is on
+disk; all futures of a batch are resolved in one call into their event loop.
 
 A batch is first run without savepoints, since nearly all succeed. When one fails, everything is rolled back and the
 batch runs again with a savepoint each, and so do the next few batches: functions must not mind being run again (see
@@ -14,7 +14,7 @@ import concurrent.futures
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
 from queue import SimpleQueue
@@ -22,8 +22,10 @@ from typing import Any, Protocol
 
 from congvu.base.failure import NotNow
 from congvu.base.observe import log, step
+from congvu.db.blobs import Blob, Buffer
 
 BATCH_JOBS = 256  # so that the first in a batch does not wait for ever
+BATCH_BYTES = 16 << 20  # of the contents that jobs bring
 BATCH_SECONDS = 0.05  # after this long no further function joins the batch
 CAREFUL_BATCHES = 16  # batches run with savepoints after one failed without
 ATTEMPTS = 10  # for one function that meets deadlocks
@@ -37,11 +39,18 @@ class Verdict(Enum):
     LOST = 3  # nothing can be committed now
 
 
+class Keeper(Protocol):
+    """As much of a blob keeper as the writer uses."""
+
+    def put_many(self, contents: Sequence[Buffer]) -> list[Blob]: ...
+
+
 class Job:
     """One function waiting for its turn. `loop` is None when a thread waits for it, and `future` is then a thread's
-    future."""
+    future. `contents` are put into `keeper` before, and the blobs are the function's first argument after the
+    transaction."""
 
-    __slots__ = ("args", "error", "f", "future", "kwargs", "loop", "result")
+    __slots__ = ("args", "contents", "error", "f", "future", "keeper", "kwargs", "loop", "result")
 
     def __init__(
         self,
@@ -50,7 +59,11 @@ class Job:
         kwargs: dict[str, Any],
         future: "asyncio.Future[Any] | concurrent.futures.Future[Any]",
         loop: asyncio.AbstractEventLoop | None,
+        keeper: Keeper | None = None,
+        contents: Sequence[Buffer] = (),
     ) -> None:
+        self.keeper = keeper
+        self.contents = contents
         self.f = f
         self.args = args
         self.kwargs = kwargs
@@ -66,7 +79,7 @@ class WritingEnd(Protocol):
     touched: set[int]
 
     def turn_begins(self) -> None:
-        """Waits until this process may write. Called before functions are taken from the queue."""
+        """Waits until this process may write."""
 
     def turn_ends(self) -> None: ...
 
@@ -163,12 +176,19 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    async def write(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def write(
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        keeper: Keeper | None = None,
+        contents: Sequence[Buffer] = (),
+    ) -> Any:
         if self._closed:
             raise NotNow("shutting-down")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(Job(f, args, kwargs, future, loop))
+        self._put(Job(f, args, kwargs, future, loop, keeper, contents))
         return await future
 
     def write_now(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -197,17 +217,23 @@ class GroupWriter:
             jobs = [job]
             self._touched = set()
             try:
-                end.turn_begins()
-                try:
-                    for _ in range(min(queue.qsize(), BATCH_JOBS - 1)):
-                        job = queue.get_nowait()
-                        if job is None:
-                            open_ = False
-                        elif not job.future.cancelled():
-                            jobs.append(job)
-                    self._run(jobs)
-                finally:
-                    end.turn_ends()
+                size = sum(map(len, job.contents))
+                for _ in range(min(queue.qsize(), BATCH_JOBS - 1)):
+                    if size > BATCH_BYTES:
+                        break
+                    job = queue.get_nowait()
+                    if job is None:
+                        open_ = False
+                    elif not job.future.cancelled():
+                        jobs.append(job)
+                        size += sum(map(len, job.contents))
+                ready = self._keep_contents(jobs)
+                if ready:
+                    end.turn_begins()
+                    try:
+                        self._run(ready)
+                    finally:
+                        end.turn_ends()
             except Exception:  # a bug of ours or of the engine: the writer itself must live on
                 log.exception("the writer met trouble")
                 for job in jobs:
@@ -217,6 +243,24 @@ class GroupWriter:
             job = None  # lets go of letters and tracebacks while nothing is to be done
             end.rest()
         end.close()
+
+    @staticmethod
+    def _keep_contents(jobs: list[Job]) -> list[Job]:
+        """Makes what the jobs bring safe, with one call for each keeper; returns those that may now run."""
+        keepers: dict[Keeper, list[Job]] = {}
+        for job in jobs:
+            if job.keeper is not None:
+                keepers.setdefault(job.keeper, []).append(job)
+        for keeper, some in keepers.items():
+            try:
+                blobs = iter(keeper.put_many([content for job in some for content in job.contents]))
+            except NotNow as error:
+                for job in some:
+                    job.error = error
+            else:
+                for job in some:
+                    job.args = ([next(blobs) for _ in job.contents], *job.args)
+        return [job for job in jobs if job.error is None]
 
     def _run(self, jobs: list[Job]) -> None:
         """Runs a batch to its end: every job has a result or an error, and what has a result is committed."""

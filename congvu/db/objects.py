@@ -6,7 +6,7 @@ a name is never seen with half of its bytes.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ WHOLE = 1 << 20  # contents up to this size are fetched with one request
 class ObjectKeeper:
     """`blobs.BlobKeeper` on an object store. `folder` holds what is not yet finished."""
 
+    small = -1  # each is a request over a network
+
     def __init__(self, store: ObjectStore, folder: Path, known: Known | None = None) -> None:
         self._store = store
         self._folder = folder
@@ -55,8 +57,8 @@ class ObjectKeeper:
         # The bytes, not the spool: who gives up waiting closes it, while this goes on.
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._put, hash_, spool.buffer())
 
-    def put_now(self, spool: Spool) -> Blob:
-        return self._put(spool.digest(), spool.buffer())
+    def put_many(self, contents: Sequence[Buffer]) -> list[Blob]:
+        return list(self._pool.map(self._put, [blake3(content).digest() for content in contents], contents))
 
     def _put(self, hash_: bytes, data: Buffer) -> Blob:
         kept = self._known([hash_]).get(hash_) if self._known else None

@@ -21,6 +21,7 @@ from psycopg.types.string import StrBinaryDumper
 
 from congvu.base.failure import NotNow
 from congvu.base.observe import log
+from congvu.db.blobs import Blob, BlobKeeper, Buffer
 from congvu.db.engine import Duplicate, IndexedText, Row, TextQuery
 from congvu.db.group import GroupWriter, Job, ReadPool, Verdict
 from congvu.db.migrations import index_steps, steps
@@ -329,6 +330,16 @@ class PostgresDatabase:
 
     async def write(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, await self._writer.write(f, args, kwargs))
+
+    async def write_with(
+        self,
+        keeper: BlobKeeper,
+        contents: Sequence[Buffer],
+        f: Callable[Concatenate[Any, list[Blob], P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        return cast(R, await self._writer.write(f, args, kwargs, keeper, contents))
 
     async def read(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, await self._readers.read(f, args, kwargs))

@@ -18,7 +18,7 @@ from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log, printable
 from congvu.codec import mime
-from congvu.db.blobs import Blob, BlobKeeper, Spool
+from congvu.db.blobs import Blob, BlobKeeper, Spool, keep
 from congvu.db.engine import Database, Duplicate, Tx
 from congvu.delivery import queue
 from congvu.directory import addresses, lifecycle
@@ -149,7 +149,6 @@ class Inbound:
             own = await self._db.look(addresses.of_account, person.account_id)
         clear, authors = (True, ()) if person is None else _authors(content, scan)
         decide(Facts(_hops(content, scan), own, scan.from_addresses, authors, clear))
-        blob = await self._blobs.put(letter.spool)
         now = self._clock.now()
         for left in (2, 1, 0):
             letter_id = self._ids.draw()
@@ -158,7 +157,9 @@ class Inbound:
                 added, seen = complete(scan, letter_id, self._config.hostname, now)
                 prefix += added
             try:
-                answers = await self._db.write(_keep, letter, letter_id, prefix, seen, blob, self._ids, now)
+                answers = await keep(
+                    self._db, self._blobs, [letter.spool], _keep, letter, letter_id, prefix, seen, self._ids, now
+                )
                 break
             except Duplicate:  # another process drew the same number in this millisecond
                 if not left:
@@ -170,7 +171,7 @@ class Inbound:
             letter.peer.door,
             letter.peer.ip,
             answers.count(None),
-            blob.size,
+            letter.spool.size,
         )
         return answers
 
@@ -256,17 +257,17 @@ def _may_receive(tx: Tx, config: Config, signed_in: bool, wanted: list[str]) -> 
 
 def _keep(
     tx: Tx,
+    blobs: list[Blob],
     letter: Arriving,
     letter_id: int,
     prefix: bytes,
     scan: mime.Scan,
-    blob: Blob,
     ids: Identifiers,
     now: float,
 ) -> list[Refused | NotNow | None]:
     """All rows of one letter. Two addresses of one account get one copy."""
     accounts = sorted({r.account_id for r in letter.recipients if r.account_id is not None})
-    kept = message.NewLetter(letter_id, blob, prefix, scan, shared=len(accounts) >= SHARED_FROM)
+    kept = message.NewLetter(letter_id, blobs[0], prefix, scan, shared=len(accounts) >= SHARED_FROM)
     message.keep_letter(tx, kept, now)
     refused: dict[int, Refused] = {}
     for start in range(0, len(accounts), _PLACE_AT_A_TIME):

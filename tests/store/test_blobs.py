@@ -53,7 +53,7 @@ def put(keeper: BlobKeeper, data: bytes, piece: int = 100_000) -> Blob:
     with keeper.spool() as spool:
         for at in range(0, len(data), piece):
             spool.write(data[at : at + piece])
-        return keeper.put_now(spool)
+        return keeper.put_many([spool.buffer()])[0]
 
 
 def letters(size: int) -> list[bytes]:
@@ -168,8 +168,9 @@ def test_after_closing_it_says_so(keeper: BlobKeeper) -> None:
 
 def test_what_the_database_knows_is_not_written_again(db: object, tmp_path: Path) -> None:
     database = db
+    small_one = b"a small one" * 4000  # beyond what is not worth a look
     first = open_blobs("file:blobs", data=tmp_path, worker="0", known=known_in(database))  # type: ignore[arg-type]
-    small, large = put(first, b"a small one"), put(first, letters(2 << 20)[1])
+    small, large = put(first, small_one), put(first, letters(2 << 20)[1])
     for blob in (small, large):
         database.write_now(  # type: ignore[attr-defined]
             lambda tx, b=blob: tx.run(
@@ -178,7 +179,7 @@ def test_what_the_database_knows_is_not_written_again(db: object, tmp_path: Path
         )
     first.close()
     second = open_blobs("file:blobs", data=tmp_path, worker="1", known=known_in(database))  # type: ignore[arg-type]
-    assert put(second, b"a small one") == small
+    assert put(second, small_one) == small
     assert put(second, letters(2 << 20)[1]) == large
     other = put(second, b"another")
     assert other.place.startswith("pack/1-")
@@ -420,7 +421,7 @@ keeper = FileKeeper(Path(sys.argv[1]), "0")
 for n in range(int(sys.argv[2]), int(sys.argv[2]) + 5):
     with keeper.spool() as spool:
         spool.write((b"%d " % n) * int(sys.argv[3]))
-        blob = keeper.put_now(spool)
+        blob = keeper.put_many([spool.buffer()])[0]
     print(blob.hash.hex(), blob.size, blob.place, flush=True)
 """
 

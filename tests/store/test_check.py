@@ -51,7 +51,7 @@ def whole(db: Database, tmp_path: Path) -> Database:
         content = b"Subject: " + text + b"\r\n\r\n" + text
         with keeper.spool() as spool:
             spool.write(content)
-            of = NewLetter(ids.draw(), keeper.put_now(spool), b"X: y\r\n", mime.scan(content))
+            of = NewLetter(ids.draw(), keeper.put_many([spool.buffer()])[0], b"X: y\r\n", mime.scan(content))
         db.write_now(message.keep_letter, of, NOW)
         db.write_now(message.place, of, [Target(1, 1)], NOW, NOW)
     asyncio.run(search.Indexer(db, keeper).sweep())

@@ -48,7 +48,7 @@ class Store:
         content = f"From: {sender}\r\nTo: Bình <binh@angiang.gov.vn>\r\nSubject: {subject}\r\n{more}\r\n{body}\r\n"
         with self.blobs.spool() as spool:
             spool.write(content.encode())
-            blob = self.blobs.put_now(spool)
+            blob = self.blobs.put_many([spool.buffer()])[0]
         letter = NewLetter(ids.draw(), blob, b"Received: x\r\n", mime.scan(content.encode()), shared)
 
         def f(tx: Any) -> None:

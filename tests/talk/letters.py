@@ -67,7 +67,7 @@ class Box:
         """Returns the letter's id; UIDs count from 1."""
         with self.blobs.spool() as spool:
             spool.write(content)
-            blob = self.blobs.put_now(spool)
+            blob = self.blobs.put_many([spool.buffer()])[0]
         letter = NewLetter(self.ids.draw(), blob, PREFIX, mime.scan(content))
 
         def f(tx: Any) -> None:

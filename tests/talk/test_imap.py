@@ -59,6 +59,8 @@ class FakeSpool:
 class FakeBlobs:
     """Blobs in memory."""
 
+    small = -1  # all are put by `put`
+
     def __init__(self) -> None:
         self.kept: dict[bytes, bytes] = {}
 
