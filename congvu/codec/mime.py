@@ -37,6 +37,7 @@ from congvu.codec.parts import (
     unpack_parts,
     walk,
 )
+from congvu.codec.subjects import BaseSubject, base_subject
 from congvu.codec.wire import plain_structure, render_addresses, render_parameters, render_string, render_word
 
 __all__ = [
@@ -75,6 +76,8 @@ class Scan:
     recipients: str  # "To: …" and "Cc: …", decoded, one line each, at most 8,000 characters
     message_id: str  # without angle brackets, "" when none
     references: tuple[str, ...]  # References: and In-Reply-To:, without brackets, oldest first, at most 100
+    ancestors: int  # so many of `references`, from the first, are the chain of rfc5256's REFERENCES
+    base: BaseSubject
     preview: str  # RFC 8970: at most 200 characters of the first text, one line, NFC
     from_addresses: tuple[str, ...]  # bare lower-case addresses of From:, for the rule "only an own address"
 
@@ -110,7 +113,8 @@ def scan(
     root, structure, fields = scanner.part(0, len(data), max_depth, digest=False, letter=True)
     addresses = {name: scanner.addresses(fields, name) for name in _ADDRESS_FIELDS if name in fields}
     senders = addresses.get(b"from", [])
-    references = _references(fields)
+    references, ancestors = _references(fields)
+    subject = decode_header((_first(fields, b"subject") or b"")[:8000])[:1000]
     ids = message_ids(_first(fields, b"message-id") or b"")
     return Scan(
         root=root,
@@ -118,7 +122,7 @@ def scan(
         structure=structure,
         parts=pack_parts(root),
         sent=parse_date(_first(fields, b"date") or b""),
-        subject=decode_header((_first(fields, b"subject") or b"")[:8000])[:1000],
+        subject=subject,
         sender=_people(senders, 2000),
         recipients="\n".join(
             f"{label}: {_people(addresses[name], 4000)}"[:3999]
@@ -127,6 +131,8 @@ def scan(
         ),
         message_id=_identifier(ids[0]) if ids else "",
         references=references,
+        ancestors=ancestors,
+        base=base_subject(subject),
         preview=_preview(data, root),
         from_addresses=tuple(
             address_text(local, host).lower() for _, _, local, host in senders if local is not None and host
@@ -386,17 +392,20 @@ def _identifier(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _references(fields: Fields) -> tuple[str, ...]:
-    found = dict.fromkeys(
-        identifier
-        for name in (b"references", b"in-reply-to")
-        for value in fields.get(name, ())[:10]
-        for identifier in message_ids(value)
-    )
+def _references(fields: Fields) -> tuple[tuple[str, ...], int]:
+    """The identifiers, and how many of them are the letter's ancestors: those of References, else the first of
+    In-Reply-To (rfc5256 3)."""
+    found: dict[bytes, None] = {}
+    chain = 0
+    for name in (b"references", b"in-reply-to"):
+        for value in fields.get(name, ())[:10]:
+            found.update(dict.fromkeys(message_ids(value)))
+        chain = chain or (len(found) if name == b"references" else min(len(found), 1))
     ids = list(found)
     if len(ids) > 100:
+        chain = max(chain - (len(ids) - 100), 1)
         ids = [ids[0], *ids[-99:]]  # the thread's first letter and the nearest ones
-    return tuple(map(_identifier, ids))
+    return tuple(map(_identifier, ids)), chain
 
 
 def _preview(data: Buffer, root: Part) -> str:

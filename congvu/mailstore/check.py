@@ -66,6 +66,11 @@ _NEVER = (
     ),
     ("letter {0}: no blob", "SELECT l.id FROM letter l LEFT JOIN blob b ON b.hash = l.hash WHERE b.hash IS NULL"),
     (
+        "letter {0}: what sorting and threading need of it is damaged",
+        "SELECT id FROM letter WHERE (sort_subject IS NULL) <> (thread_keys IS NULL)"
+        " OR length(thread_keys) < 16 OR length(thread_keys) % 8 <> 0 OR length(sort_subject) > 200",
+    ),
+    (
         "queue {0}: its letter {1} does not exist",
         "SELECT q.id, q.letter_id FROM queue q LEFT JOIN letter l ON l.id = q.letter_id WHERE l.id IS NULL",
     ),

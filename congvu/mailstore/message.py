@@ -6,16 +6,20 @@ once, modseqs only grow, a letter's row is written before any message speaks of 
 for a thousand accounts costs as many statements as one for a single account.
 """
 
+import struct
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
 from congvu.base.failure import Refused
+from congvu.base.vietnamese import fold
 from congvu.codec.mime import Scan
+from congvu.codec.subjects import BaseSubject
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
 from congvu.mailstore import changes
@@ -25,6 +29,7 @@ SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
 MAX_MESSAGES = 5_000_000  # of one account: copies cost a letter's row, which a quota of bytes, or none, does not count
 MAX_KEYWORDS = 200  # of one mailbox: bounds the FLAGS line of every SELECT
 MAX_KEYWORD = 100  # characters of one
+SORT_SUBJECT = 200  # characters of a base subject by which letters are sorted
 _TOUCH_AFTER = 3600  # a blob stored again within the hour need not say so: the sweeper's grace is days
 
 
@@ -137,7 +142,7 @@ def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
     )
     tx.run(
         "INSERT INTO letter (id, hash, size, prefix, envelope, structure, parts, sent, subject, sender, recipients,"
-        " preview, shared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " preview, shared, sort_subject, thread_keys) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         letter.id,
         letter.blob.hash,
         letter.size,
@@ -151,6 +156,8 @@ def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
         scan.recipients,
         scan.preview,
         int(letter.shared),
+        fold(scan.base.text)[:SORT_SUBJECT],
+        thread_keys(scan.base, scan.message_id, scan.references[: scan.ancestors]),
     )
 
 
@@ -424,6 +431,15 @@ def learn_keywords(tx: Tx, account_id: int, mailbox_id: int, keywords: tuple[str
     )
 
 
+def thread_keys(base: BaseSubject, message_id: str, ancestors: Sequence[str]) -> bytes:
+    """What THREAD needs of a letter (rfc5256 3), 8 bytes each: its base subject with the lowest bit set in replies, its
+    own Message-ID, its ancestors, oldest first. 0 stands for none."""
+    subject = thread_key(base.text.casefold()) << 1 if base.text else 0
+    own = thread_key(message_id) if message_id else 0
+    return struct.pack(f">{2 + len(ancestors)}Q", subject | base.reply, own, *map(thread_key, ancestors))
+
+
+@lru_cache(maxsize=4096)  # a letter's keys are asked for twice, those of a conversation again and again
 def thread_key(message_id: str) -> int:
     """63 bits of a Message-ID: enough that two of one account's letters never meet by accident."""
     return int.from_bytes(blake2b(message_id.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1

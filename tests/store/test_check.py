@@ -38,6 +38,8 @@ DAMAGE = [
     ("UPDATE store SET last_uid_validity = 1", "last UIDVALIDITY is 1"),
     ("UPDATE mailbox SET role = 'junk' WHERE id = 1", "2 mailboxes have the role junk"),
     ("UPDATE mailbox SET keywords = '$B' WHERE id = 1", "['$a']"),
+    ("UPDATE letter SET thread_keys = NULL", "sorting and threading"),
+    ("UPDATE letter SET thread_keys = prefix", "sorting and threading"),
 ]
 
 

@@ -1,5 +1,6 @@
 """The mailstore's contract, on every engine: UIDs, modseqs, counters, the change log, threads, quota."""
 
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,6 +65,19 @@ def store(db: Database) -> Iterator[Store]:
     # Accounts and addresses are the directory's; here only the store's own invariants are asked.
     findings = db.read_now(lambda tx: [f for f in check.check(tx) if "primary" not in f])
     assert findings == []
+
+
+def test_what_sorting_and_threading_need_is_kept(store: Store) -> None:
+    store.put(of=letter("Re: [x] Họp Đảng ủy", "b@x", "<a@x> <b@x>"))
+    store.put(of=letter("họp đảng ỦY"))
+    (subject, keys), (other, others) = store.db.read_now(
+        lambda tx: tx.all("SELECT sort_subject, thread_keys FROM letter ORDER BY id")
+    )
+    assert subject == other == "hop dang uy"
+    base, own, *ancestors = struct.unpack(">4Q", keys)
+    assert struct.unpack(">2Q", others) == (base ^ 1, 0)  # the same conversation, but no answer
+    assert (own, ancestors) == (message.thread_key("b@x"), [message.thread_key("a@x"), own])
+    assert max(own, base) < 1 << 64
 
 
 def test_an_account_holds_so_many_messages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
