@@ -170,11 +170,39 @@ class Append:
 class Search:
     """SEARCH. `returns`: RETURN options in capitals, ("ALL",) for RETURN (), None when RETURN was not given.
 
-    `charset`: CHARSET was given, of whatever name."""
+    `charset`: CHARSET was given, of whatever name. `partial`: the range of PARTIAL (RFC 9394), its nearer end first;
+    negative numbers count from the end."""
 
     key: SearchKey
     returns: tuple[str, ...] | None
     charset: bool = False
+    partial: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """`name`: ARRIVAL CC DATE FROM SIZE SUBJECT TO (RFC 5256), DISPLAYFROM DISPLAYTO (RFC 5957)."""
+
+    name: str
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """SORT: distinct keys, and what is sorted. `returns`, `partial`: as of `Search`."""
+
+    keys: tuple[SortKey, ...]
+    key: SearchKey
+    returns: tuple[str, ...] | None = None
+    partial: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """THREAD by `algorithm`, ORDEREDSUBJECT or REFERENCES (RFC 5256)."""
+
+    algorithm: str
+    key: SearchKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """IMAP input, upper half: the arguments of each command (RFC 3501, RFC 9051 section 9) as typed values.
 
 One function a form of arguments; `servers.imap.commands` names one in each row. All start after the command's name and
-consume everything. Errors are `Bad` and `BadCharset` only; depth and number of everything nested are bounded.
+consume everything. SEARCH and its kin stand in `imap_search`. The only error is `Bad`; depth and
+number of everything nested are bounded.
 """
 
 import re
@@ -22,8 +23,6 @@ from congvu.codec.imap import (
     Named,
     Nothing,
     Rename,
-    Search,
-    SearchKey,
     Section,
     Select,
     Status,
@@ -33,16 +32,10 @@ from congvu.codec.imap import (
 )
 from congvu.codec.imap_words import Bad, TooBig, Words
 
-MAX_DEPTH = 50  # of search programs
-MAX_KEYS = 1_000  # of one search program; each is a pass over the mailbox at worst
 MAX_ITEMS = 200  # of one FETCH
 MAX_FIELDS = 200  # of one HEADER.FIELDS
 MAX_PARTS = 100  # numbers of one section: deeper than any letter is kept
 MAX_PATTERNS = 50  # of one LIST
-
-
-class BadCharset(Bad):
-    """SEARCH in a charset that is not spoken: NO [BADCHARSET]."""
 
 
 def nothing(w: Words) -> Nothing:
@@ -422,102 +415,3 @@ def _header_fields(w: Words) -> tuple[str, ...]:
     if not names:
         w.bad("header field name")
     return tuple(names)
-
-
-# SEARCH: a new key without an argument, with a number or with a text is one word here and a row of the search itself.
-FLAG_KEYS = frozenset(
-    {"ALL", "ANSWERED", "DELETED", "DRAFT", "FLAGGED", "NEW", "OLD", "RECENT", "SEEN"}
-    | {"UNANSWERED", "UNDELETED", "UNDRAFT", "UNFLAGGED", "UNSEEN"}
-)
-TEXT_KEYS = frozenset({"BCC", "BODY", "CC", "FROM", "SUBJECT", "TEXT", "TO"})
-DAY_KEYS = frozenset({"BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE"})
-NUMBER_KEYS = frozenset({"LARGER", "SMALLER"})
-AGE_KEYS = frozenset({"OLDER", "YOUNGER"})  # RFC 5032
-RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
-_FIRST_OF_SET = frozenset(b"0123456789*$")
-_ENTRY = re.compile(rb'"/flags/((?:[^"\\]|\\["\\])+)" (all|priv|shared) ', re.IGNORECASE)
-
-
-def search(w: Words) -> Search:
-    """rfc9051 6.4.4, rfc3501 6.4.4: both revisions' keys and RETURN options."""
-    w.space()
-    returns = None
-    if w.data[w.at : w.at + 7].upper() == b"RETURN ":
-        w.at += 7
-        options = tuple(dict.fromkeys(w.word_list()))
-        if not RETURN_OPTIONS.issuperset(options):
-            raise Bad("unknown RETURN option")
-        returns = options or ("ALL",)
-        w.space()
-    charset = w.data[w.at : w.at + 8].upper() == b"CHARSET "
-    if charset:
-        w.at += 8
-        if w.astring().upper() not in {b"UTF-8", b"US-ASCII"}:
-            raise BadCharset("charset not known")
-        w.space()
-    program = _Program(w)
-    keys = [program.key(1)]
-    while w.skip(b" ") and not w.at_end():
-        keys.append(program.key(1))
-    w.end()
-    return Search(keys[0] if len(keys) == 1 else SearchKey("AND", keys=tuple(keys)), returns, charset)
-
-
-class _Program:
-    """A search program being read; counts its keys."""
-
-    __slots__ = ("left", "w")
-
-    def __init__(self, w: Words) -> None:
-        self.w = w
-        self.left = MAX_KEYS
-
-    def key(self, depth: int) -> SearchKey:
-        w = self.w
-        self.left -= 1
-        if depth > MAX_DEPTH or self.left < 0:
-            raise TooBig("search program too large")
-        if w.skip(b"("):
-            keys = [self.key(depth + 1)]
-            while not w.skip(b")"):
-                w.space()
-                keys.append(self.key(depth + 1))
-            return keys[0] if len(keys) == 1 else SearchKey("AND", keys=tuple(keys))
-        first = w.peek()
-        if first and first[0] in _FIRST_OF_SET:
-            return SearchKey("SEQ", set=w.sequence_set())
-        return self._named(w.word(), depth)
-
-    def _named(self, name: str, depth: int) -> SearchKey:
-        w = self.w
-        if name in FLAG_KEYS:
-            return SearchKey(name)
-        w.space()
-        if name in TEXT_KEYS:
-            return SearchKey(name, text=w.text())
-        if name in DAY_KEYS:
-            return SearchKey(name, day=w.day())
-        if name in NUMBER_KEYS:
-            return SearchKey(name, number=w.number())
-        if name in AGE_KEYS:
-            return SearchKey(name, number=w.number() or w.bad("number of seconds"))
-        match name:
-            case "KEYWORD" | "UNKEYWORD":
-                return SearchKey(name, field=w.astring().decode("ascii", "replace"))
-            case "HEADER":
-                field = w.astring()
-                w.space()
-                return SearchKey(name, field=field.decode("ascii", "replace"), text=w.text())
-            case "UID":
-                return SearchKey(name, set=w.sequence_set())
-            case "NOT":
-                return SearchKey(name, keys=(self.key(depth + 1),))
-            case "OR":
-                left = self.key(depth + 1)
-                w.space()
-                return SearchKey(name, keys=(left, self.key(depth + 1)))
-            case "MODSEQ":
-                # The entry's name is read and passed over: modseq is one for all flags here (rfc7162 3.1.5).
-                w.take(_ENTRY)
-                return SearchKey(name, number=w.number())
-        raise Bad("unknown search key")

@@ -27,6 +27,10 @@ class TooBig(Bad):
     """A command beyond its bounds."""
 
 
+class BadCharset(Bad):
+    """A search in a charset that is not spoken: NO [BADCHARSET]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Literal:
     """An announced literal: the client waits for "+" when `waits`; `binary` for literal8 (RFC 3516)."""

@@ -102,3 +102,10 @@ def _skip(structure: bytes, at: int, count: int) -> int:
         if depth == 0:
             count -= 1
     return at
+
+
+def envelope_ids(envelope: bytes) -> tuple[bytes, bytes]:
+    """In-Reply-To and Message-ID of an ENVELOPE that `scan` rendered, as they stand there, with their quotes."""
+    start = _skip(envelope, 1, 8)
+    middle = _skip(envelope, start, 1)
+    return envelope[start:middle], envelope[middle : _skip(envelope, middle, 1)]

@@ -28,16 +28,20 @@ from congvu.codec.imap import (
     Section,
     Select,
     SequenceSet,
+    Sort,
+    SortKey,
     Status,
     Store,
     StoreOp,
+    Thread,
     Uids,
     astring,
     internal_date,
     string,
 )
 from congvu.codec.imap_names import Pattern, decode_utf7, encode_utf7
-from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, Words, literal_at_end
+from congvu.codec.imap_search import search, sort, thread
+from congvu.codec.imap_words import Assembly, Bad, BadCharset, Literal, TooBig, Words, literal_at_end
 from congvu.codec.lines import LineBuffer
 
 ONE = SequenceSet(((1, 1),))
@@ -118,28 +122,41 @@ COMMANDS = [
     (parse.fetch, b" 1 BINARY.PEEK[3]<0.5>", items(FetchItem("BINARY[]", Section((3,), "", (), b"3"), (0, 5), True))),
     (parse.fetch, b" 1 BINARY.SIZE[3]", items(FetchItem("BINARY.SIZE[]", Section((3,), "", (), b"3"), None, True))),
     (parse.fetch, b" 1 FLAGS (CHANGEDSINCE 12)", Fetch(ONE, (FetchItem("FLAGS"),), 12)),
-    (parse.search, b" ALL", key("ALL")),
-    (parse.search, b" 1:3", key("SEQ", set=SequenceSet(((1, 3),)))),
-    (parse.search, b" UID $", key("UID", set=SequenceSet((), saved=True))),
+    (search, b" ALL", key("ALL")),
+    (search, b" 1:3", key("SEQ", set=SequenceSet(((1, 3),)))),
+    (search, b" UID $", key("UID", set=SequenceSet((), saved=True))),
     (
-        parse.search,
+        search,
         " CHARSET utf-8 SUBJECT {9}\r\nđường".encode(),
         Search(SearchKey("SUBJECT", text="đường"), None, charset=True),
     ),
-    (parse.search, b" NOT SEEN", key("NOT", keys=(SearchKey("SEEN"),))),
-    (parse.search, b" OR ALL (ALL SEEN)", key("OR", keys=(ALL, SearchKey("AND", keys=(ALL, SearchKey("SEEN")))))),
-    (parse.search, b" ALL SEEN", key("AND", keys=(ALL, SearchKey("SEEN")))),
-    (parse.search, b" SINCE 2-Jan-1970", key("SINCE", day=1)),
-    (parse.search, b' BEFORE "02-jan-1970"', key("BEFORE", day=1)),
-    (parse.search, b" HEADER X-A b", key("HEADER", field="X-A", text="b")),
-    (parse.search, b" LARGER 5", key("LARGER", number=5)),
-    (parse.search, b" OLDER 86400", key("OLDER", number=86_400)),
-    (parse.search, b" younger 1", key("YOUNGER", number=1)),
-    (parse.search, b" KEYWORD $x", key("KEYWORD", field="$x")),
-    (parse.search, b' MODSEQ "/flags/\\\\Seen" all 7', key("MODSEQ", number=7)),
-    (parse.search, b" MODSEQ 7", key("MODSEQ", number=7)),
-    (parse.search, b" RETURN () ALL", Search(ALL, ("ALL",))),
-    (parse.search, b" return (MIN count SAVE) ALL", Search(ALL, ("MIN", "COUNT", "SAVE"))),
+    (search, b" NOT SEEN", key("NOT", keys=(SearchKey("SEEN"),))),
+    (search, b" OR ALL (ALL SEEN)", key("OR", keys=(ALL, SearchKey("AND", keys=(ALL, SearchKey("SEEN")))))),
+    (search, b" ALL SEEN", key("AND", keys=(ALL, SearchKey("SEEN")))),
+    (search, b" SINCE 2-Jan-1970", key("SINCE", day=1)),
+    (search, b' BEFORE "02-jan-1970"', key("BEFORE", day=1)),
+    (search, b" HEADER X-A b", key("HEADER", field="X-A", text="b")),
+    (search, b" LARGER 5", key("LARGER", number=5)),
+    (search, b" OLDER 86400", key("OLDER", number=86_400)),
+    (search, b" younger 1", key("YOUNGER", number=1)),
+    (search, b" KEYWORD $x", key("KEYWORD", field="$x")),
+    (search, b' MODSEQ "/flags/\\\\Seen" all 7', key("MODSEQ", number=7)),
+    (search, b" MODSEQ 7", key("MODSEQ", number=7)),
+    (search, b" RETURN () ALL", Search(ALL, ("ALL",))),
+    (search, b" return (MIN count SAVE) ALL", Search(ALL, ("MIN", "COUNT", "SAVE"))),
+    (search, b" RETURN (PARTIAL 500:1 COUNT) ALL", Search(ALL, ("PARTIAL", "COUNT"), False, (1, 500))),
+    (search, b" RETURN (PARTIAL -100:-1) ALL", Search(ALL, ("PARTIAL",), False, (-1, -100))),
+    (sort, b" (DATE) UTF-8 ALL", Sort((SortKey("DATE"),), ALL)),
+    (
+        sort,
+        b' RETURN (COUNT) (REVERSE displayFrom SUBJECT reverse SUBJECT) "us-ascii" ALL SEEN',
+        Sort(
+            (SortKey("DISPLAYFROM", True), SortKey("SUBJECT")),
+            key("AND", keys=(ALL, SearchKey("SEEN"))).key,
+            ("COUNT",),
+        ),
+    ),
+    (thread, b" references UTF-8 ALL", Thread("REFERENCES", ALL)),
 ]
 
 
@@ -187,23 +204,39 @@ BAD = [
     (parse.fetch, b" 1 BODY[]<1>"),
     (parse.fetch, b" 1 (FLAGS"),
     (parse.select, b" &AAA-"),  # NUL in modified UTF-7
-    (parse.search, b" "),
-    (parse.search, b" NOT"),
-    (parse.search, b" OR ALL"),
-    (parse.search, b" SINCE 31-Feb-2026"),
-    (parse.search, b" (ALL"),
-    (parse.search, b" RETURN (FOO) ALL"),
-    (parse.search, b" " + b"(" * 1000 + b"ALL"),
-    (parse.search, b" " + b"NOT " * 1000 + b"ALL"),
-    (parse.search, b" ALL" * 5000),
+    (search, b" "),
+    (search, b" NOT"),
+    (search, b" OR ALL"),
+    (search, b" SINCE 31-Feb-2026"),
+    (search, b" (ALL"),
+    (search, b" RETURN (FOO) ALL"),
+    (search, b" RETURN (PARTIAL 0:5) ALL"),
+    (search, b" RETURN (PARTIAL 1:*) ALL"),
+    (search, b" RETURN (PARTIAL 1:-5) ALL"),
+    (search, b" RETURN (PARTIAL 1:4294967296) ALL"),
+    (search, b" RETURN (PARTIAL 1:5 PARTIAL 6:9) ALL"),
+    (search, b" RETURN (PARTIAL 1:5 ALL) ALL"),
+    (search, b" RETURN (PARTIAL) ALL"),
+    (sort, b" (DATE) UTF-8"),
+    (sort, b" () UTF-8 ALL"),
+    (sort, b" (REVERSE) UTF-8 ALL"),
+    (sort, b" (REVERSE REVERSE DATE) UTF-8 ALL"),
+    (sort, b" (DATE ) UTF-8 ALL"),
+    (sort, b" (" + b" ".join([b"DATE"] * 51) + b") UTF-8 ALL"),
+    (sort, b" RETURN (SAVE) (DATE) UTF-8 ALL"),
+    (thread, b" REFS UTF-8 ALL"),
+    (thread, b" REFERENCES ALL"),
+    (search, b" " + b"(" * 1000 + b"ALL"),
+    (search, b" " + b"NOT " * 1000 + b"ALL"),
+    (search, b" ALL" * 5000),
     (parse.fetch, b" 1 (" + b"UID " * 5000 + b"UID)"),
     (parse.fetch, b" 1 BODY[" + b"1." * 500 + b"1]"),
     (parse.uids, b" " + b"1," * 200_000 + b"1"),
     (parse.store, b" 1 FLAGS (" + b"x" * 5000 + b")"),
-    (parse.search, b" OLDER 0"),
-    (parse.search, b" YOUNGER"),
-    (parse.search, b" YOUNGER -1"),
-    (parse.search, b" OLDER 1-Jan-2026"),
+    (search, b" OLDER 0"),
+    (search, b" YOUNGER"),
+    (search, b" YOUNGER -1"),
+    (search, b" OLDER 1-Jan-2026"),
 ]
 
 
@@ -222,8 +255,8 @@ def test_a_section_is_echoed_as_a_server_may_write_it() -> None:
 
 
 def test_other_charsets_are_told_apart() -> None:
-    with pytest.raises(parse.BadCharset):
-        parse.search(Words(b" CHARSET windows-1258 ALL"))
+    with pytest.raises(BadCharset):
+        search(Words(b" CHARSET windows-1258 ALL"))
 
 
 @pytest.mark.parametrize(

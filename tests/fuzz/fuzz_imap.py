@@ -20,6 +20,9 @@ SEEDS: list[bytes] = [
     b"a APPEND INBOX UTF8 (~{5+}\r\nhello)\r\n",
     b"a SEARCH RETURN (MIN MAX) CHARSET UTF-8 OR (SUBJECT {3+}\r\nabc UNSEEN) NOT 1:*,5 SINCE 1-Jan-2026\r\n",
     b'a SEARCH MODSEQ "/flags/\\\\draft" all 620162338 HEADER X-Y "" KEYWORD $z LARGER 10\r\n',
+    b"a UID SEARCH RETURN (PARTIAL -1:-100 COUNT) ALL\r\n",
+    b"a UID SORT RETURN (MIN ALL) (REVERSE DATE DISPLAYFROM) UTF-8 SUBJECT {3+}\r\nabc\r\n",
+    b"a THREAD REFERENCES UTF-8 SINCE 1-Jan-2026 UNSEEN\r\n",
     b"a FETCH 1:5,7 (FLAGS BODY.PEEK[1.2.HEADER.FIELDS (From To)]<0.100> BINARY[1] BINARY.SIZE[2])"
     b" (CHANGEDSINCE 12)\r\n",
     b"a UID FETCH $ FULL\r\n",

@@ -9,14 +9,14 @@ from typing import Any
 
 from congvu.base.clock import Identifiers, ManualClock
 from congvu.base.config import Config
-from congvu.codec import imap_parse, mime
+from congvu.codec import imap_parse, imap_search, mime
 from congvu.codec.imap_words import Words
 from congvu.db import open_blobs, open_database
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.mailstore import changes, check, mailbox, message, search
 from congvu.mailstore.message import NewLetter, Target
-from congvu.servers.imap import fetch, session
+from congvu.servers.imap import fetch, session, sort
 from congvu.servers.imap import search as search_command
 from congvu.servers.imap.session import Done, Session
 from congvu.servers.imap.view import Selected
@@ -108,7 +108,7 @@ class Box:
         )
 
     def search(self, command: str, by_uid: bool = True) -> tuple[bytes, Done]:
-        said = imap_parse.search(Words(b" " + command.encode()))
+        said = imap_search.search(Words(b" " + command.encode()))
         return self.do(lambda s: search_command.run(s, said, by_uid))
 
     def found(self, command: str) -> list[int]:
@@ -116,6 +116,14 @@ class Box:
         out, _ = self.search(command)
         assert out.startswith(b"* SEARCH") and out.endswith(b"\r\n")
         return [int(word) for word in out.split()[2:]]
+
+    def sort(self, command: str, by_uid: bool = True) -> bytes:
+        said = imap_search.sort(Words(b" " + command.encode()))
+        return self.do(lambda s: (sort.uid_sort if by_uid else sort.sort)(s, said))[0]
+
+    def thread(self, command: str, by_uid: bool = True) -> bytes:
+        said = imap_search.thread(Words(b" " + command.encode()))
+        return self.do(lambda s: (sort.uid_thread if by_uid else sort.thread)(s, said))[0]
 
     def index(self) -> None:
         asyncio.run(search.Indexer(self.db, self.blobs).sweep())

@@ -5,8 +5,9 @@ dialog in `tests/talk/imap/`.
 """
 
 from congvu.codec import imap_parse as parse
+from congvu.codec import imap_search
 from congvu.codec.imap import Fetch, Search
-from congvu.servers.imap import fetch, mailboxes, messages, search, signin
+from congvu.servers.imap import fetch, mailboxes, messages, search, signin, sort
 from congvu.servers.imap.session import (
     ANY,
     KNOWN,
@@ -52,6 +53,8 @@ async def _uid_search(session: Session, command: Search) -> Done:
 
 
 _AUTH = ("AUTH=SCRAM-SHA-256-PLUS", "AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")
+_SEARCH = ("ESEARCH", "SEARCHRES", "WITHIN")
+_THREAD = ("THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES")
 _LIST = ("CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE")
 
 TABLE = {
@@ -90,8 +93,12 @@ TABLE = {
         row("UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",)),
         row("EXPUNGE", SELECTED, parse.nothing, messages.expunge),
         row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",)),
-        row("SEARCH", SELECTED, parse.search, _search, Tell.HELD, capabilities=("ESEARCH", "SEARCHRES", "WITHIN")),
-        row("UID SEARCH", SELECTED, parse.search, _uid_search),
+        row("SEARCH", SELECTED, imap_search.search, _search, Tell.HELD, capabilities=_SEARCH),
+        row("UID SEARCH", SELECTED, imap_search.search, _uid_search),
+        row("SORT", SELECTED, imap_search.sort, sort.sort, Tell.HELD, capabilities=("SORT", "SORT=DISPLAY", "ESORT")),
+        row("UID SORT", SELECTED, imap_search.sort, sort.uid_sort),
+        row("THREAD", SELECTED, imap_search.thread, sort.thread, Tell.HELD, capabilities=_THREAD),
+        row("UID THREAD", SELECTED, imap_search.thread, sort.uid_thread),
         row("FETCH", SELECTED, parse.fetch, _fetch, Tell.HELD, capabilities=("BINARY",)),
         row("UID FETCH", SELECTED, parse.fetch, _uid_fetch),
         row("STORE", SELECTED, parse.store, messages.store, Tell.HELD),

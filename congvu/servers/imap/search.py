@@ -1,4 +1,4 @@
-"""SEARCH (rfc3501 6.4.4, rfc9051 6.4.4, ESEARCH RFC 4731, SEARCHRES RFC 5182, MODSEQ RFC 7162 3.1.5).
+"""SEARCH (rfc3501 6.4.4, rfc9051 6.4.4, ESEARCH RFC 4731, SEARCHRES RFC 5182, MODSEQ RFC 7162 3.1.5, PARTIAL RFC 9394).
 
 keys → plan → candidates narrowed portion by portion → one answer. What message rows can tell is asked of the engine as
 one condition; BODY and TEXT are asked of the text index before the mailbox is looked at; the bytes of letters are read
@@ -8,8 +8,7 @@ EXPUNGE.
 
 import re
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any as Anything
@@ -423,12 +422,7 @@ async def run(session: Session, command: Search, by_uid: bool) -> Done:
     view = session.view()
     saves = command.returns is not None and "SAVE" in command.returns
     try:
-        modseq = _asks_modseq(command.key)
-        if modseq:
-            session.enable("CONDSTORE")  # rfc7162 3.1
-        recent_from = 1 << 32 if session.rev2 else view.recent_from
-        plan = compiled(command.key, view, recent_from, int(session.services.clock.now()))
-        found = await _find(session, await _look_up(session, plan))
+        found = await matching(session, command.key)
     except BaseException:
         if saves:
             view.saved = array("I")  # rfc5182 2.1: a search that fails leaves nothing saved
@@ -436,51 +430,79 @@ async def run(session: Session, command: Search, by_uid: bool) -> Done:
     returns = command.returns
     if returns is None and session.rev2:
         returns = ("ALL",)
-    chosen = found if returns is None else _returned(found, returns)
+    chosen = found if returns is None else array("I", sorted(spoken_of(found, returns, command.partial)))
     if saves:
         view.saved = chosen
-    highest = 0
-    if modseq and chosen:
-        highest = await session.services.db.read(scan.highest_modseq, view.account_id, view.mailbox_id, chosen)
-    numbers: Sequence[int] = found if by_uid else _numbers(view, found)
+    highest = await highest_modseq(session, command.key, chosen)
+    numbers = found if by_uid else view.numbers(found)
     if returns is None:
-        await _tell_old(session, numbers, highest)
+        await tell_plainly(session, b"SEARCH", numbers, highest)
     elif returns != ("SAVE",):
-        await _tell(session, numbers, returns, by_uid, highest)
+        await tell(session, numbers, returns, by_uid, highest, command.partial)
     return Done()
 
 
-def _asks_modseq(key: SearchKey) -> bool:
-    return key.name == "MODSEQ" or any(map(_asks_modseq, key.keys))
+async def matching(session: Session, key: SearchKey) -> "array[int]":
+    """The UIDs of the view that a search program finds, ascending."""
+    if asks_modseq(key):
+        session.enable("CONDSTORE")  # rfc7162 3.1
+    view = session.view()
+    recent_from = 1 << 32 if session.rev2 else view.recent_from
+    plan = compiled(key, view, recent_from, int(session.services.clock.now()))
+    return await _find(session, await _look_up(session, plan))
 
 
-def _returned(found: "array[int]", returns: Sequence[str]) -> "array[int]":
-    """The messages that the options speak of (rfc5182 2.1, rfc7162 3.1.10): with MIN or MAX alone only those."""
-    if not found or not {"MIN", "MAX"}.intersection(returns) or {"ALL", "COUNT"}.intersection(returns):
+async def highest_modseq(session: Session, key: SearchKey, uids: Sequence[int]) -> int:
+    """What is told as MODSEQ of an answer, 0 where nobody asked (rfc7162 3.1.5)."""
+    if not uids or not asks_modseq(key):
+        return 0
+    view = session.view()
+    return await session.services.db.read(scan.highest_modseq, view.account_id, view.mailbox_id, uids)
+
+
+def asks_modseq(key: SearchKey) -> bool:
+    return key.name == "MODSEQ" or any(map(asks_modseq, key.keys))
+
+
+def page(found: "array[int]", partial: tuple[int, int]) -> "array[int]":
+    """What PARTIAL asks for (rfc9394 3.1), as far as it is there."""
+    first, last = partial
+    if first > 0:
+        return found[first - 1 : last]
+    total = len(found)
+    return found[max(total + last, 0) : max(total + first + 1, 0)]
+
+
+def spoken_of(found: "array[int]", returns: Sequence[str], partial: tuple[int, int] | None) -> Collection[int]:
+    """The messages that the options speak of (rfc5182 2.1, rfc7162 3.1.10, rfc9394 3.2): without ALL and COUNT only
+    those of MIN, MAX and PARTIAL."""
+    if not found or not {"MIN", "MAX", "PARTIAL"}.intersection(returns) or {"ALL", "COUNT"}.intersection(returns):
         return found
-    ends = ([found[0]] if "MIN" in returns else []) + ([found[-1]] if "MAX" in returns else [])
-    return array("I", sorted(set(ends)))
+    chosen = set() if partial is None else set(page(found, partial))
+    if "MIN" in returns:
+        chosen.add(found[0])
+    if "MAX" in returns:
+        chosen.add(found[-1])
+    return chosen
 
 
-def _numbers(view: Selected, found: "array[int]") -> "array[int]":
-    numbers = array("I")
-    at = 0
-    for uid in found:
-        at = bisect_left(view.uids, uid, at)
-        numbers.append(at + 1)
-    return numbers
-
-
-async def _tell_old(session: Session, numbers: Sequence[int], highest: int) -> None:
+async def tell_plainly(session: Session, name: bytes, numbers: Sequence[int], highest: int) -> None:
     """`* SEARCH 2 84 882`, rfc3501 7.2.5."""
-    session.send(b"* SEARCH")
+    session.send(b"* ", name)
     for at in range(0, len(numbers), NUMBERS):
         session.send(b" ", " ".join(map(str, numbers[at : at + NUMBERS])).encode())
         await session.stream.drain()
     session.send(b" (MODSEQ %d)\r\n" % highest if highest else b"\r\n")
 
 
-async def _tell(session: Session, numbers: Sequence[int], returns: Sequence[str], by_uid: bool, highest: int) -> None:
+async def tell(
+    session: Session,
+    numbers: "array[int]",
+    returns: Sequence[str],
+    by_uid: bool,
+    highest: int,
+    partial: tuple[int, int] | None,
+) -> None:
     """`* ESEARCH (TAG "a1") UID MIN 2 COUNT 3`, rfc9051 7.3.4. MIN, MAX and ALL are left out when nothing was found."""
     words = [f'* ESEARCH (TAG "{session.tag}")']
     if by_uid:
@@ -492,6 +514,8 @@ async def _tell(session: Session, numbers: Sequence[int], returns: Sequence[str]
             words.append(f"MAX {numbers[-1]}")
         if "ALL" in returns:
             words.append(f"ALL {uidset.encode(numbers)}")
+    if partial is not None:
+        words.append(f"PARTIAL ({partial[0]}:{partial[1]} {uidset.encode(page(numbers, partial)) or 'NIL'})")
     if "COUNT" in returns:
         words.append(f"COUNT {len(numbers)}")
     if highest:

@@ -20,8 +20,8 @@ from congvu.base.observe import Secret
 from congvu.base.texts import say
 from congvu.codec.imap import Append, astring
 from congvu.codec.imap_names import encode_utf7
-from congvu.codec.imap_parse import BadCharset, append_head
-from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, Words, literal_at_end
+from congvu.codec.imap_parse import append_head
+from congvu.codec.imap_words import Assembly, Bad, BadCharset, Literal, TooBig, Words, literal_at_end
 from congvu.codec.lines import WEB, LineTooLong
 from congvu.codec.sasl import ScramKeys
 from congvu.db.blobs import BlobKeeper, Spool
@@ -179,6 +179,7 @@ RESPONSE_CODES = {
     "too-many-keywords": "LIMIT",
     "too-many-letters": "LIMIT",
     "copy-too-many": "LIMIT",
+    "thread-too-many": "LIMIT",
     "over-quota": "OVERQUOTA",
     "disk-full": "OVERQUOTA",
     "letter-too-big": "TOOBIG",

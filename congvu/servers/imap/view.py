@@ -98,6 +98,17 @@ class Selected:
         i = bisect_left(self.uids, uid)
         return i + 1 if i < len(self.uids) and self.uids[i] == uid else None
 
+    def numbers(self, uids: "array[int]") -> "array[int]":
+        """The sequence numbers of ascending UIDs of the view."""
+        if len(uids) == len(self.uids):
+            return array("I", range(1, len(uids) + 1))
+        found = array("I")
+        at = 0
+        for uid in uids:
+            at = bisect_left(self.uids, uid, at)
+            found.append(at + 1)
+        return found
+
     def is_recent(self, uid: int) -> bool:
         return uid >= self.recent_from
 

@@ -1,0 +1,131 @@
+"""SORT and THREAD (RFC 5256, SORT=DISPLAY RFC 5957, ESORT rfc5267 3): what a search finds, in another order.
+
+found by `search` → read in portions, each a sorted run of compact keys → put together in a thread → one answer. Memory
+is some dozen bytes a message whatever is asked; each read is short, and no step holds other sessions up. Large answers
+are made one after the other in a worker. Must never tell EXPUNGE.
+"""
+
+import asyncio
+from array import array
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import islice
+from weakref import WeakKeyDictionary
+
+from congvu.base.failure import Refused
+from congvu.codec.imap import Sort, Thread
+from congvu.codec.imap_thread import Letters, ordered_subject, references, render
+from congvu.mailstore import sorting
+from congvu.mailstore.sorting import Key, Run
+from congvu.servers.imap import search
+from congvu.servers.imap.session import Done, Session
+from congvu.servers.imap.view import Selected
+
+PORTION = 5_000  # messages read at once
+LARGE = 50_000  # messages beyond which only one sort or thread is made at a time
+KEY_BYTES = 128 << 20  # of all keys of one SORT
+ANCESTORS = 4_000_000  # of all letters of one THREAD; the nearest ones count
+MAX_THREAD = 2_000_000  # messages of one THREAD: some hundred bytes each while it is made
+PIECES = 10_000  # of a THREAD's answer, written at once
+
+_ALGORITHMS = {"ORDEREDSUBJECT": ordered_subject, "REFERENCES": references}
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def _turn(total: int) -> AsyncIterator[None]:
+    """Large answers wait for each other, so that the memory of one is the memory of all."""
+    if total <= LARGE:
+        yield
+        return
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        yield
+
+
+# SORT
+
+
+async def sort(session: Session, command: Sort) -> Done:
+    return await _sort(session, command, by_uid=False)
+
+
+async def uid_sort(session: Session, command: Sort) -> Done:
+    return await _sort(session, command, by_uid=True)
+
+
+async def _sort(session: Session, command: Sort, by_uid: bool) -> Done:
+    view = session.view()
+    found = await search.matching(session, command.key)
+    async with _turn(len(found)):
+        ordered = await _sorted(session, found, [(Key[key.name], key.reverse) for key in command.keys])
+    chosen = found if command.returns is None else search.spoken_of(ordered, command.returns, command.partial)
+    highest = await search.highest_modseq(session, command.key, sorted(chosen))
+    numbers = ordered if by_uid else await asyncio.to_thread(_numbered, view, ordered)
+    if command.returns is None:
+        await search.tell_plainly(session, b"SORT", numbers, highest)
+    else:
+        await search.tell(session, numbers, command.returns, by_uid, highest, command.partial)
+    return Done()
+
+
+async def _sorted(session: Session, found: "array[int]", keys: list[tuple[Key, bool]]) -> "array[int]":
+    """The UIDs in the wanted order; messages that are gone meanwhile are left out."""
+    view = session.view()
+    room = max(24, min(1024, KEY_BYTES // max(len(found), 1)))
+    runs: list[Run] = []
+    for at in range(0, len(found), PORTION):
+        portion = found[at : at + PORTION]
+        runs.append(await session.services.db.read(sorting.run, view.account_id, view.mailbox_id, portion, keys, room))
+    return await asyncio.to_thread(lambda: array("I", sorting.merged(runs)))
+
+
+def _numbered(view: Selected, uids: "array[int]") -> "array[int]":
+    """Sequence numbers of UIDs in any order. The view does not change while a command runs."""
+    return array("I", (bisect_left(view.uids, uid) + 1 for uid in uids))
+
+
+# THREAD
+
+
+async def thread(session: Session, command: Thread) -> Done:
+    return await _thread(session, command, by_uid=False)
+
+
+async def uid_thread(session: Session, command: Thread) -> Done:
+    return await _thread(session, command, by_uid=True)
+
+
+async def _thread(session: Session, command: Thread, by_uid: bool) -> Done:
+    view = session.view()
+    found = await search.matching(session, command.key)
+    if len(found) > MAX_THREAD:
+        raise Refused("thread-too-many", limit=MAX_THREAD)
+    async with _turn(len(found)):
+        uids, letters = await _letters(session, found)
+        forest = await asyncio.to_thread(_ALGORITHMS[command.algorithm], letters)
+        number: Callable[[int], int] = uids.__getitem__ if by_uid else view.numbers(uids).__getitem__
+        pieces = render(forest, number)
+        session.send(b"* THREAD", b" " * bool(uids))
+        while piece := await asyncio.to_thread(_some, pieces):
+            session.send(piece)
+            await session.stream.drain()
+    session.send(b"\r\n")
+    return Done()
+
+
+async def _letters(session: Session, found: "array[int]") -> tuple["array[int]", Letters]:
+    view = session.view()
+    ancestors = max(1, min(100, ANCESTORS // max(len(found), 1)))
+    uids, letters = array("I"), Letters()
+    for at in range(0, len(found), PORTION):
+        there, more = await session.services.db.read(
+            sorting.letters, view.account_id, view.mailbox_id, found[at : at + PORTION], ancestors
+        )
+        uids.extend(there)
+        letters.extend(more)
+    return uids, letters
+
+
+def _some(pieces: Iterator[str]) -> bytes:
+    return "".join(islice(pieces, PIECES)).encode()
