@@ -38,8 +38,8 @@ class Section:
 class FetchItem:
     """One item of FETCH. Macros are already expanded.
 
-    `name`: UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE MODSEQ RFC822 RFC822.HEADER RFC822.TEXT, or
-    BODY[] BINARY[] BINARY.SIZE[] with a `section`.
+    `name`: UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE MODSEQ RFC822 RFC822.HEADER RFC822.TEXT
+    EMAILID THREADID SAVEDATE PREVIEW, or BODY[] BINARY[] BINARY.SIZE[] with a `section`.
     """
 
     name: str
@@ -54,7 +54,8 @@ class SearchKey:
 
     `keys` holds child keys (AND any number, OR two, NOT one); `text` a string argument already decoded to str (NFC);
     `field` the header name of HEADER or the keyword of KEYWORD/UNKEYWORD; `number` of LARGER, SMALLER, MODSEQ, OLDER,
-    YOUNGER; `day` days since 1970-01-01 of BEFORE, ON, SINCE, SENTBEFORE, SENTON, SENTSINCE; `set` of UID and SEQ.
+    YOUNGER; `day` days since 1970-01-01 of BEFORE, ON, SINCE and the same after SENT and SAVED; `set` of UID and SEQ;
+    `field` also the identifier of EMAILID and THREADID.
     """
 
     name: str
@@ -207,11 +208,13 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """FETCH with the modifier of CONDSTORE."""
+    """FETCH with its modifiers: CHANGEDSINCE and VANISHED (RFC 7162), PARTIAL (RFC 9394; as of `Search`)."""
 
     set: SequenceSet
     items: tuple[FetchItem, ...]
     changed_since: int | None
+    partial: tuple[int, int] | None = None
+    vanished: bool = False
 
 
 class StoreOp(Enum):

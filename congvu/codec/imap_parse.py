@@ -157,7 +157,9 @@ def rename(w: Words) -> Rename:
     return Rename(old, new)
 
 
-STATUS_ITEMS = frozenset({"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ"})
+STATUS_ITEMS = frozenset(
+    {"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "MAILBOXID"}
+)
 LIST_SELECT = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
 LIST_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS"})
 
@@ -309,7 +311,7 @@ def store(w: Words) -> Store:
 # FETCH: a new item without arguments is one word here, and its answer one row of servers/imap/fetch.py.
 PLAIN_ITEMS = frozenset(
     {"UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE", "MODSEQ"}
-    | {"RFC822", "RFC822.HEADER", "RFC822.TEXT"}
+    | {"RFC822", "RFC822.HEADER", "RFC822.TEXT", "EMAILID", "THREADID", "SAVEDATE", "PREVIEW"}
 )
 MACROS = {
     "FAST": ("FLAGS", "INTERNALDATE", "RFC822.SIZE"),
@@ -318,6 +320,7 @@ MACROS = {
 }
 _ITEM = re.compile(rb"[A-Za-z0-9.\-]+")
 _PARTIAL = re.compile(rb"<(\d{1,10})\.(\d{1,10})>")
+_LAZY = re.compile(rb" \(LAZY\)", re.IGNORECASE)
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
 _AS_CLIENTS = re.compile(rb"~?\{(\d{1,20})\+?\}\r\n")  # only clients may say {4+} (rfc7888 7), and a section is echoed
 _SECTION_TEXT = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
@@ -346,16 +349,26 @@ def fetch(w: Words) -> Fetch:
         else:
             w.at = start
             items.append(_item(w))
-    changed = None
+    changed, partial, vanished = None, None, False
     if w.skip(b" ") and not w.at_end():
         w.expect(b"(")
-        if w.word() != "CHANGEDSINCE":
-            w.bad("CHANGEDSINCE")
-        w.space()
-        changed = w.number()
-        w.expect(b")")
+        while True:
+            match w.word():
+                case "CHANGEDSINCE" if changed is None:
+                    w.space()
+                    changed = w.number()
+                case "PARTIAL" if partial is None:
+                    w.space()
+                    partial = w.partial_range()
+                case "VANISHED":
+                    vanished = True
+                case _:
+                    raise Bad("unknown FETCH modifier")
+            if w.skip(b")"):
+                break
+            w.space()
     w.end()
-    return Fetch(found, tuple(dict.fromkeys(items)), changed)
+    return Fetch(found, tuple(dict.fromkeys(items)), changed, partial, vanished)
 
 
 def _item(w: Words) -> FetchItem:
@@ -372,6 +385,8 @@ def _item(w: Words) -> FetchItem:
         return FetchItem(f"{base}[]", section, partial, name != base or base == "BINARY.SIZE")
     if name not in PLAIN_ITEMS:
         raise Bad("unknown FETCH item")
+    if name == "PREVIEW":
+        w.take(_LAZY)  # rfc8970 3.1: it is always at hand here
     return FetchItem(name)
 
 

@@ -15,11 +15,14 @@ MAX_SORT_KEYS = 50  # of one SORT; those that come again say nothing new
 
 # SEARCH: a new key without an argument, with a number or with a text is one word here and a row of the search itself.
 FLAG_KEYS = frozenset(
-    {"ALL", "ANSWERED", "DELETED", "DRAFT", "FLAGGED", "NEW", "OLD", "RECENT", "SEEN"}
+    {"ALL", "SAVEDATESUPPORTED", "ANSWERED", "DELETED", "DRAFT", "FLAGGED", "NEW", "OLD", "RECENT", "SEEN"}
     | {"UNANSWERED", "UNDELETED", "UNDRAFT", "UNFLAGGED", "UNSEEN"}
 )
 TEXT_KEYS = frozenset({"BCC", "BODY", "CC", "FROM", "SUBJECT", "TEXT", "TO"})
-DAY_KEYS = frozenset({"BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE"})
+DAY_KEYS = frozenset(
+    {"BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE", "SAVEDBEFORE", "SAVEDON", "SAVEDSINCE"}  # RFC 8514
+)
+ID_KEYS = frozenset({"EMAILID", "THREADID"})  # RFC 8474
 NUMBER_KEYS = frozenset({"LARGER", "SMALLER"})
 AGE_KEYS = frozenset({"OLDER", "YOUNGER"})  # RFC 5032
 RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL"})
@@ -28,7 +31,6 @@ SORT_KEYS = frozenset(
 )
 ALGORITHMS = frozenset({"ORDEREDSUBJECT", "REFERENCES"})
 _FIRST_OF_SET = frozenset(b"0123456789*$")
-_PARTIAL = re.compile(rb"(-?)(\d{1,10}):(-?)(\d{1,10})")
 _ENTRY = re.compile(rb'"/flags/((?:[^"\\]|\\["\\])+)" (all|priv|shared) ', re.IGNORECASE)
 
 
@@ -84,18 +86,6 @@ def thread(w: Words) -> Thread:
     return Thread(algorithm, _program(w))
 
 
-def partial_range(w: Words) -> tuple[int, int]:
-    """What follows PARTIAL (rfc9394 4): `1:500`, or `-1:-500` counted from the end; the nearer end comes first."""
-    found = w.take(_PARTIAL)
-    if found is None:
-        w.bad("range")
-    ends = sorted((int(found[2]), int(found[4])))
-    if found[1] != found[3] or not 0 < ends[0] <= ends[1] < 2**32:
-        w.bad("range")
-    sign = -1 if found[1] else 1
-    return sign * ends[0], sign * ends[1]
-
-
 def _returns(w: Words) -> tuple[tuple[str, ...] | None, tuple[int, int] | None]:
     """RETURN options, ("ALL",) for none of them, None where RETURN is not said; and the range of PARTIAL."""
     if w.data[w.at : w.at + 7].upper() != b"RETURN ":
@@ -114,7 +104,7 @@ def _returns(w: Words) -> tuple[tuple[str, ...] | None, tuple[int, int] | None]:
             w.space()
             if partial is not None:
                 raise Bad("one PARTIAL only")
-            partial = partial_range(w)
+            partial = w.partial_range()
         options[option] = None
     w.space()
     if partial is not None and "ALL" in options:
@@ -176,6 +166,8 @@ class _Program:
             return SearchKey(name, number=w.number())
         if name in AGE_KEYS:
             return SearchKey(name, number=w.number() or w.bad("number of seconds"))
+        if name in ID_KEYS:
+            return SearchKey(name, field=w.object_id())
         match name:
             case "KEYWORD" | "UNKEYWORD":
                 return SearchKey(name, field=w.astring().decode("ascii", "replace"))

@@ -99,6 +99,8 @@ _ESCAPE = re.compile(rb"\\(.)")
 _LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}\r\n")
 _NUMBER = re.compile(rb"\d{1,19}")
 _SET = re.compile(rb"(?:\d{1,10}|\*)(?::(?:\d{1,10}|\*))?(?:,(?:\d{1,10}|\*)(?::(?:\d{1,10}|\*))?)*")
+_PARTIAL = re.compile(rb"(-?)(\d{1,10}):(-?)(\d{1,10})")
+_OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}")
 _KEYWORD = re.compile(rb"\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _DATE = re.compile(rb"(\d{1,2})-([A-Za-z]{3})-(\d{4})")
 _DATE_TIME = re.compile(rb'"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"')
@@ -212,6 +214,22 @@ class Words:
     def number(self) -> int:
         found = self.take(_NUMBER)
         return int(found[0]) if found and int(found[0]) <= MAX_NUMBER else self.bad("number")
+
+    def partial_range(self) -> tuple[int, int]:
+        """What follows PARTIAL (rfc9394 4): `1:500`, or `-1:-500` counted from the end; the nearer end comes first."""
+        found = self.take(_PARTIAL)
+        if found is None:
+            self.bad("range")
+        ends = sorted((int(found[2]), int(found[4])))
+        if found[1] != found[3] or not 0 < ends[0] <= ends[1] < 2**32:
+            self.bad("range")
+        sign = -1 if found[1] else 1
+        return sign * ends[0], sign * ends[1]
+
+    def object_id(self) -> str:
+        """rfc8474 7."""
+        found = self.take(_OBJECT_ID)
+        return found[0].decode() if found else self.bad("identifier")
 
     def sequence_set(self) -> SequenceSet:
         if self.skip(b"$"):

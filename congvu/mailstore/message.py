@@ -293,6 +293,11 @@ def rendered(tx: Tx, letter_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]
     }
 
 
+def previews(tx: Tx, letter_ids: Iterable[int]) -> dict[int, str]:
+    """The first words of these letters (RFC 8970)."""
+    return dict(tx.all("SELECT id, preview FROM letter WHERE id IN (?*)", list(letter_ids)))
+
+
 def store(
     tx: Tx,
     account_id: int,

@@ -55,6 +55,18 @@ def received_since(when: int) -> Condition:
     return Condition("received >= ?", (when,))
 
 
+def saved_since(when: int) -> Condition:
+    return Condition("saved >= ?", (when,))
+
+
+def letter_is(letter_id: int) -> Condition:
+    return Condition("letter_id = ?", (letter_id,))
+
+
+def thread_is(thread_id: int) -> Condition:
+    return Condition("thread_id = ?", (thread_id,))
+
+
 def modseq_from(modseq: int) -> Condition:
     return Condition("modseq >= ?", (modseq,))
 

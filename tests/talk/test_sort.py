@@ -1,6 +1,7 @@
 """SORT and THREAD on a real mailbox: every key, both directions, portions, old letters, ESORT and PARTIAL."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from congvu.base.failure import Refused
 from congvu.mailstore import message, sorting
-from congvu.servers.imap import sort
+from congvu.servers.imap import progress, sort
 from tests.talk.letters import NOW, Box, opened
 
 LETTERS = [
@@ -197,3 +198,17 @@ def test_large_answers_take_turns() -> None:
         return seen
 
     assert asyncio.run(go()) == ["a", "a", "b", "b"]
+
+
+def test_who_waits_is_told(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    monkeypatch.setattr(sort, "PORTION", 1)
+    out = box.sort("(SIZE) UTF-8 ALL")
+    *told, answer = out.removesuffix(b"\r\n").split(b"\r\n")
+    assert answer == b"* SORT 2 4 1 5 3"
+    assert told
+    for line in told:
+        assert re.fullmatch(rb'\* OK \[INPROGRESS \("t1" (?:NIL NIL|[0-4] 5)\)\] Still working', line)
+    box.stream.out.clear()
+    monkeypatch.undo()
+    assert box.sort("(SIZE) UTF-8 ALL") == b"* SORT 2 4 1 5 3\r\n"

@@ -7,6 +7,7 @@ dialog in `tests/talk/imap/`.
 from congvu.codec import imap_parse as parse
 from congvu.codec import imap_search
 from congvu.codec.imap import Fetch, Search
+from congvu.codec.imap_words import Bad
 from congvu.servers.imap import fetch, mailboxes, messages, search, signin, sort
 from congvu.servers.imap.session import (
     ANY,
@@ -40,8 +41,10 @@ async def _uid_fetch(session: Session, command: Fetch) -> Done:
 
 
 async def _run_fetch(session: Session, command: Fetch, by_uid: bool) -> Done:
+    if command.partial is not None and not by_uid:
+        raise Bad("UID FETCH with PARTIAL")  # rfc9394 3.3
     uids = session.view().resolve(command.set, by_uid)
-    return await fetch.run(session, uids, command.items, command.changed_since, by_uid)
+    return await fetch.run(session, uids, command.items, command.changed_since, by_uid, command.partial)
 
 
 async def _search(session: Session, command: Search) -> Done:
@@ -53,7 +56,9 @@ async def _uid_search(session: Session, command: Search) -> Done:
 
 
 _AUTH = ("AUTH=SCRAM-SHA-256-PLUS", "AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")
-_SEARCH = ("ESEARCH", "SEARCHRES", "WITHIN")
+_SEARCH = ("ESEARCH", "SEARCHRES", "WITHIN", "PARTIAL", "INPROGRESS")
+_FETCH = ("BINARY", "OBJECTID", "SAVEDATE", "PREVIEW")
+_ENABLE = ("ENABLE", "UTF8=ACCEPT", "UIDONLY")
 _THREAD = ("THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES")
 _LIST = ("CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE")
 
@@ -74,7 +79,7 @@ TABLE = {
             Tell.NOTHING,
             capabilities=("SASL-IR", *_AUTH),
         ),
-        row("ENABLE", UNSELECTED, parse.enable, signin.enable, capabilities=("ENABLE", "UTF8=ACCEPT")),
+        row("ENABLE", UNSELECTED, parse.enable, signin.enable, capabilities=_ENABLE),
         row("SELECT", KNOWN, parse.select, mailboxes.select, Tell.NOTHING, capabilities=("CONDSTORE",)),
         row("EXAMINE", KNOWN, parse.select, mailboxes.examine, Tell.NOTHING),
         row("CREATE", KNOWN, parse.create, mailboxes.create, capabilities=("CREATE-SPECIAL-USE",)),
@@ -99,7 +104,7 @@ TABLE = {
         row("UID SORT", SELECTED, imap_search.sort, sort.uid_sort),
         row("THREAD", SELECTED, imap_search.thread, sort.thread, Tell.HELD, capabilities=_THREAD),
         row("UID THREAD", SELECTED, imap_search.thread, sort.uid_thread),
-        row("FETCH", SELECTED, parse.fetch, _fetch, Tell.HELD, capabilities=("BINARY",)),
+        row("FETCH", SELECTED, parse.fetch, _fetch, Tell.HELD, capabilities=_FETCH),
         row("UID FETCH", SELECTED, parse.fetch, _uid_fetch),
         row("STORE", SELECTED, parse.store, messages.store, Tell.HELD),
         row("UID STORE", SELECTED, parse.store, messages.uid_store),

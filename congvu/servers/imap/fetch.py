@@ -1,4 +1,4 @@
-"""FETCH (rfc3501 6.4.5, rfc9051 6.4.5, RFC 3516 BINARY, RFC 7162 CHANGEDSINCE): one row of a table for each item.
+"""FETCH (rfc3501 6.4.5, rfc9051 6.4.5, RFC 3516, 7162, 8474, 8514, 8970, 9394, 9586): one row of a table for each item.
 
 A chunk of messages is read and rendered by one function on one snapshot and sent as one piece while the next is read,
 so memory is bounded whatever is asked. What was parsed at delivery is sent as it is stored. A large section goes from
@@ -9,14 +9,14 @@ import asyncio
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log
 from congvu.codec import mime
-from congvu.codec.imap import FetchItem, Section, internal_date
+from congvu.codec.imap import FetchItem, Section, internal_date, string
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
 from congvu.mailstore import message, scan
@@ -35,7 +35,7 @@ from congvu.servers.imap.sections import (
     unrolled,
 )
 from congvu.servers.imap.session import Done, Session
-from congvu.servers.imap.view import Selected, flags_text, meet
+from congvu.servers.imap.view import Selected, flags_text, meet, page
 from congvu.servers.listen import Gone
 
 CHUNK = 500  # messages whose rows are rendered at once
@@ -43,11 +43,12 @@ GAP = 32  # UIDs further apart than this are looked up by ranges of their own
 
 
 class Needs(IntEnum):
-    """What must be read for an item, each including what stands before it."""
+    """What must be read for an item beside its row, the cheapest first."""
 
     ROW = 0
-    RENDERED = 1  # the stored ENVELOPE and BODYSTRUCTURE
-    BODY = 2  # the letter's bytes
+    PREVIEW = 1  # the stored first words
+    RENDERED = 2  # the stored ENVELOPE and BODYSTRUCTURE
+    BODY = 3  # the letter's bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Batch:
     rows: list[message.Row]
     rendered: dict[int, tuple[bytes, bytes]]
     recent_from: int  # UIDs from here on are \\Recent
+    first_words: dict[int, str] = field(default_factory=dict)
 
     def flags(self) -> list[bytes]:
         known: dict[tuple[int, str, bool], bytes] = {}
@@ -68,6 +70,9 @@ class Batch:
                 value = known[key] = flags_text(*key).encode("utf-8", "replace")
             found.append(value)
         return found
+
+    def previews(self) -> list[bytes]:
+        return [string(self.first_words.get(row.letter_id, "")) for row in self.rows]
 
     def envelopes(self) -> list[bytes]:
         return [self.rendered.get(row.letter_id, _NONE)[0] for row in self.rows]
@@ -108,6 +113,10 @@ SIMPLE: dict[str, Simple] = {
     "UID": Simple(b"UID %d", lambda b: [r.uid for r in b.rows]),
     "FLAGS": Simple(b"FLAGS (%b)", Batch.flags),
     "MODSEQ": Simple(b"MODSEQ (%d)", lambda b: [r.modseq for r in b.rows], capability="CONDSTORE"),
+    "EMAILID": Simple(b"EMAILID (M%d)", lambda b: [r.letter_id for r in b.rows], capability="OBJECTID"),
+    "THREADID": Simple(b"THREADID (T%d)", lambda b: [r.thread_id for r in b.rows], capability="OBJECTID"),
+    "SAVEDATE": Simple(b"SAVEDATE %b", lambda b: [_date(r.saved) for r in b.rows], capability="SAVEDATE"),
+    "PREVIEW": Simple(b"PREVIEW %b", Batch.previews, Needs.PREVIEW, "PREVIEW"),
     "INTERNALDATE": Simple(b"INTERNALDATE %b", lambda b: [_date(r.received) for r in b.rows]),
     "RFC822.SIZE": Simple(b"RFC822.SIZE %d", lambda b: [r.size for r in b.rows]),
     "ENVELOPE": Simple(b"ENVELOPE %b", Batch.envelopes, Needs.RENDERED),
@@ -191,7 +200,10 @@ def _chunk(
     if any(item.needs is Needs.RENDERED for item in wanted.simple):
         rendered = message.rendered(tx, letters)
         answer.damaged = len(rendered) < len(letters)
-    batch = Batch(rows, rendered, wanted.recent_from)
+    first_words: dict[int, str] = {}
+    if any(item.needs is Needs.PREVIEW for item in wanted.simple):
+        first_words = message.previews(tx, letters)
+    batch = Batch(rows, rendered, wanted.recent_from, first_words)
     heads = map(wanted.form.__mod__, zip(numbers, *(item.values(batch) for item in wanted.simple), strict=True))
     if needs < Needs.BODY:
         answer.pieces.append(b"".join(heads))
@@ -264,6 +276,7 @@ async def run(
     items: Sequence[FetchItem],
     changed_since: int | None,
     uid_command: bool,
+    partial: tuple[int, int] | None = None,
 ) -> Done:
     """Answers a FETCH or UID FETCH of messages in the view (ascending UIDs).
 
@@ -279,6 +292,8 @@ async def run(
         # The few that changed are looked up at once rather than every message be read.
         changed = await session.services.db.read(scan.changed, view.account_id, view.mailbox_id, changed_since)
         uids = meet(uids, changed)
+    if partial is not None:
+        uids = page(uids, partial)
     marks = not view.read_only and any(content.seen and not item.peek for content, item in wanted.contents)
     total = await (_mark_and_send(session, wanted, uids) if marks else _send_all(session, wanted, uids))
     if total.unknown:
@@ -291,7 +306,7 @@ async def run(
 def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | None, uid_command: bool) -> Wanted:
     view = session.view()
     names = dict.fromkeys(item.name for item in items if item.name in SIMPLE)
-    if uid_command:
+    if uid_command and not session.uid_only:
         names = {"UID": None, **names}  # rfc9051 6.4.9
     if changed_since is not None:
         names["MODSEQ"] = None  # rfc7162 3.1.4.1
@@ -305,7 +320,7 @@ def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | 
         view.account_id,
         view.mailbox_id,
         0xFFFFFFFF + 1 if session.rev2 else view.recent_from,
-        b"* %%d FETCH (%b" % forms + (b"" if contents else b")\r\n"),
+        b"* %%d %b (%b" % (b"UIDFETCH" if session.uid_only else b"FETCH", forms) + (b"" if contents else b")\r\n"),
         simple,
         contents,
         -1 if changed_since is None else changed_since,
@@ -352,7 +367,8 @@ def _start(session: Session, wanted: Wanted, uids: "array[int]") -> asyncio.Task
 
 async def _read(session: Session, wanted: Wanted, uids: "array[int]", newly: frozenset[int]) -> Rendered:
     services = session.services
-    return await services.db.read(_chunk, services.blobs, wanted, uids, _numbers(session.view(), uids), newly)
+    numbers = uids if session.uid_only else _numbers(session.view(), uids)
+    return await services.db.read(_chunk, services.blobs, wanted, uids, numbers, newly)
 
 
 def _numbers(view: Selected, uids: "array[int]") -> Sequence[int]:

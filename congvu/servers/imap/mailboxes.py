@@ -91,12 +91,13 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
         lines.append(b'* LIST () "/" %b\r\n' % session.name(box.name))  # rfc9051 6.3.2
     else:
         lines.append(b"* %d RECENT\r\n" % view.recent())
-        first = view.number(opened.unseen) if opened.unseen else None
+        first = view.number(opened.unseen) if opened.unseen and not session.uid_only else None
         if first is not None:
             lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
     lines.append(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % box.uid_validity)
     lines.append(b"* OK [UIDNEXT %d] Next UID\r\n" % max(box.uid_next, 1))
     lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % max(box.modseq, 1))
+    lines.append(b"* OK [MAILBOXID (%b)] Id\r\n" % mailbox_id(session.account_id, box).encode())
     session.send(*lines)
     return Done("READ-ONLY" if read_only else "READ-WRITE", "imap-selected")
 
@@ -118,20 +119,25 @@ async def idle(session: Session, _: Nothing) -> Done:
 
 async def create(session: Session, command: Create) -> Done:
     """With USE (RFC 6154 3): one mailbox an account for each use."""
-    await session.services.db.write(
+    made = await session.services.db.write(
         _create, session.account_id, command.mailbox, command.use, session.services.clock.now()
     )
-    return Done()
+    return Done(f"MAILBOXID ({mailbox_id(session.account_id, made)})")
 
 
-def _create(tx: Tx, account_id: int, name: str, use: tuple[str, ...], now: float) -> None:
+def mailbox_id(account_id: int, box: Mailbox) -> str:
+    """rfc8474 4: one for ever, whatever the mailbox is called, and no other's on this server."""
+    return f"F{account_id}-{box.id}"
+
+
+def _create(tx: Tx, account_id: int, name: str, use: tuple[str, ...], now: float) -> Mailbox:
     role = use[0] if use else ""
     if len(use) > 1 or (role and role not in USES):
         raise Refused("role-unknown")
     changes.hold(tx, [account_id])
     if role and any(box.role == role for box in mailbox.all_mailboxes(tx, account_id)):
         raise Refused("role-taken")
-    mailbox.create(tx, account_id, name, now, role)
+    return mailbox.create(tx, account_id, name, now, role)
 
 
 async def delete(session: Session, command: Named) -> Done:
@@ -184,6 +190,7 @@ def _status(session: Session, box: Mailbox, items: Iterable[str]) -> bytes:
         "DELETED": box.deleted,
         "SIZE": box.size,
         "HIGHESTMODSEQ": max(box.modseq, 1),
+        "MAILBOXID": f"({mailbox_id(session.account_id, box)})",
     }
     text = " ".join(f"{item} {values[item]}" for item in items)
     return b"* STATUS %b (%b)\r\n" % (session.name(box.name), text.encode())

@@ -15,6 +15,7 @@ from congvu.codec.imap_words import Bad, Literal
 from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message, scan
 from congvu.mailstore.message import Op
+from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.session import CHUNK, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
 
@@ -75,23 +76,25 @@ async def _store(session: Session, command: Store, by_uid: bool) -> Done:
         session.enable("CONDSTORE")
     uids = view.resolve(command.set, by_uid)
     failed: list[int] = []
-    for chunk in _chunks(uids):
-        stored = await session.services.db.write(
-            _store_some,
-            (view.account_id, view.mailbox_id),
-            chunk,
-            command,
-            session.services.clock.now(),
-            not command.silent,
-        )
-        session.no_hint()
-        if stored.modseq:
-            view.own.add(stored.modseq)
-        failed += stored.failed
-        if not command.silent or session.condstore:
-            for piece in pieces(_stored_lines(session, view, stored.rows, command.silent)):
-                session.send(piece)
-            await session.stream.drain()
+    with Progress(session, len(uids)) as progress:
+        for chunk in _chunks(uids):
+            stored = await session.services.db.write(
+                _store_some,
+                (view.account_id, view.mailbox_id),
+                chunk,
+                command,
+                session.services.clock.now(),
+                not command.silent,
+            )
+            session.no_hint()
+            if stored.modseq:
+                view.own.add(stored.modseq)
+            failed += stored.failed
+            if not command.silent or session.condstore:
+                for piece in pieces(_stored_lines(session, view, stored.rows, command.silent)):
+                    session.send(piece)
+                await session.stream.drain()
+            progress.done += len(chunk)
     if not by_uid and view.gone and meet(view.gone, uids):
         raise Refused("expunge-issued")
     if failed:
@@ -106,9 +109,13 @@ def _stored_lines(session: Session, view: Selected, rows: list[message.Row], sil
         if number is None:
             continue
         recent = not session.rev2 and view.is_recent(row.uid)
-        flags = "" if silent else f" FLAGS ({flags_text(row.flags, row.keywords, recent)})"
-        modseq = f" MODSEQ ({row.modseq})" if session.condstore else ""
-        yield f"* {number} FETCH (UID {row.uid}{flags}{modseq})\r\n".encode()
+        said = [] if session.uid_only else [f"UID {row.uid}"]
+        if not silent:
+            said.append(f"FLAGS ({flags_text(row.flags, row.keywords, recent)})")
+        if session.condstore:
+            said.append(f"MODSEQ ({row.modseq})")
+        start = f"{row.uid} UIDFETCH" if session.uid_only else f"{number} FETCH"
+        yield f"* {start} ({' '.join(said)})\r\n".encode()
 
 
 # COPY, MOVE
@@ -152,21 +159,23 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
     if not moving and len(uids) > MAX_COPY:
         raise Refused("copy-too-many", limit=MAX_COPY)
     code = ""
-    for portion in _chunks(uids) if moving and uids else (uids,):
-        target_id, copied = await session.services.db.write(
-            _copy_some,
-            (view.account_id, view.mailbox_id),
-            portion,
-            command.mailbox,
-            moving,
-            session.services.clock.now(),
-        )
-        if moving or target_id == view.mailbox_id:
-            session.hint()
-        if copied.source:
-            code = f"COPYUID {copied.uid_validity} {uidset.encode(copied.source)} {uidset.encode(copied.target)}"
-            if moving:
-                session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
+    with Progress(session, len(uids) * moving) as progress:
+        for portion in _chunks(uids) if moving and uids else (uids,):
+            target_id, copied = await session.services.db.write(
+                _copy_some,
+                (view.account_id, view.mailbox_id),
+                portion,
+                command.mailbox,
+                moving,
+                session.services.clock.now(),
+            )
+            progress.done += len(portion)
+            if moving or target_id == view.mailbox_id:
+                session.hint()
+            if copied.source:
+                code = f"COPYUID {copied.uid_validity} {uidset.encode(copied.source)} {uidset.encode(copied.target)}"
+                if moving:
+                    session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
     if not code:
         return Done("", "imap-nothing-there")
     return Done() if moving else Done(code)
@@ -202,9 +211,12 @@ async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:
     flagged = await db.read(
         scan.select, view.account_id, view.mailbox_id, uids[0], uids[-1], scan.has_flag(message.DELETED)
     )
-    for chunk in _chunks(meet(uids, flagged)):
-        await db.write(message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now())
-        session.hint()
+    doomed = meet(uids, flagged)
+    with Progress(session, len(doomed)) as progress:
+        for chunk in _chunks(doomed):
+            await db.write(message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now())
+            session.hint()
+            progress.done += len(chunk)
     return Done()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any as Anything
 
+from congvu.base.failure import Refused
 from congvu.base.observe import log
 from congvu.base.vietnamese import fold
 from congvu.codec import mime, uidset
@@ -24,9 +25,10 @@ from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, words
 from congvu.mailstore import search as index
 from congvu.mailstore.scan import Column, Condition
+from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.sections import FIELDS_WITHIN
 from congvu.servers.imap.session import Done, Session
-from congvu.servers.imap.view import Selected, meet
+from congvu.servers.imap.view import Selected, meet, page
 
 PORTION = 5_000  # messages looked at by one read
 PORTION_BYTES = 200  # the same where their letters' headers must be read
@@ -112,17 +114,19 @@ def _cost(node: Node) -> int:
     return _COSTS[type(node)]
 
 
-def compiled(key: SearchKey, view: Selected, recent_from: int, now: int) -> Node:
-    """The plan of a search program. Raises `Refused("bad-sequence")`."""
+def compiled(key: SearchKey, view: Selected, recent_from: int, now: int, uid_only: bool = False) -> Node:
+    """The plan of a search program. Raises `Refused`: bad-sequence, uid-required."""
     match key.name:
-        case "ALL":
+        case "ALL" | "SAVEDATESUPPORTED":
             return _EVERYTHING
         case "AND":
-            return _all([compiled(k, view, recent_from, now) for k in key.keys])
+            return _all([compiled(k, view, recent_from, now, uid_only) for k in key.keys])
         case "OR":
-            return _any([compiled(k, view, recent_from, now) for k in key.keys])
+            return _any([compiled(k, view, recent_from, now, uid_only) for k in key.keys])
         case "NOT":
-            return _not(compiled(key.keys[0], view, recent_from, now))
+            return _not(compiled(key.keys[0], view, recent_from, now, uid_only))
+        case "SEQ" if uid_only and not (key.set and key.set.saved):
+            raise Refused("uid-required")
         case "UID" | "SEQ" if key.set is not None:
             uids = view.resolve(key.set, key.name == "UID")
             return _EVERYTHING if len(uids) == len(view.uids) else Uids(frozenset(uids))
@@ -143,6 +147,21 @@ def compiled(key: SearchKey, view: Selected, recent_from: int, now: int) -> Node
     bit = FLAG_BITS.get(f"\\{key.name.removeprefix('UN')}", 0)
     found = Rows(scan.has_flag(bit))
     return _not(found) if key.name.startswith("UN") else found
+
+
+def _days(key: SearchKey, since: Callable[[int], Condition]) -> Node:
+    """SINCE, BEFORE, ON and the like: days are days of UTC, in which times are shown."""
+    first, next_day = Rows(since(key.day * DAY)), Rows(since((key.day + 1) * DAY))
+    if key.name.endswith("SINCE"):
+        return first
+    return _not(first) if key.name.endswith("BEFORE") else _all([first, _not(next_day)])
+
+
+def _identified(key: SearchKey, letter: str, condition: Callable[[int], Condition]) -> Node:
+    """Identifiers that were never given are nobody's."""
+    number = key.field[1:]
+    known = key.field[:1] == letter and number.isdecimal() and int(number) < 1 << 63 and str(int(number)) == number
+    return Rows(condition(int(number))) if known else _NOTHING
 
 
 def _all(nodes: Sequence[Node]) -> Node:
@@ -241,12 +260,10 @@ _ROWS: dict[str, Callable[[SearchKey, int], Node]] = {
     "LARGER": lambda key, _: Rows(scan.larger(key.number)),
     "SMALLER": lambda key, _: Rows(scan.smaller(key.number)),
     "MODSEQ": lambda key, _: Rows(scan.modseq_from(key.number)),
-    # INTERNALDATE is shown in UTC, so its days are days of UTC.
-    "SINCE": lambda key, _: Rows(scan.received_since(key.day * DAY)),
-    "BEFORE": lambda key, _: _not(Rows(scan.received_since(key.day * DAY))),
-    "ON": lambda key, _: _all(
-        [Rows(scan.received_since(key.day * DAY)), _not(Rows(scan.received_since((key.day + 1) * DAY)))]
-    ),
+    **dict.fromkeys(("SINCE", "BEFORE", "ON"), lambda key, _: _days(key, scan.received_since)),
+    **dict.fromkeys(("SAVEDSINCE", "SAVEDBEFORE", "SAVEDON"), lambda key, _: _days(key, scan.saved_since)),  # RFC 8514
+    "EMAILID": lambda key, _: _identified(key, "M", scan.letter_is),  # RFC 8474
+    "THREADID": lambda key, _: _identified(key, "T", scan.thread_is),
     # Both hold for the very second (rfc5032 2).
     "YOUNGER": lambda key, now: Rows(scan.received_since(now - key.number)),
     "OLDER": lambda key, now: _not(Rows(scan.received_since(now - key.number + 1))),
@@ -366,9 +383,10 @@ async def _look_up(session: Session, node: Node) -> Node:
     services, view = session.services, session.view()
     where = view.account_id, view.mailbox_id
     letters, waiting = await services.db.read(_ask, where, questions)
-    for at in range(0, len(waiting), WAITING):
-        found = await services.db.read(_match, services.blobs, waiting[at : at + WAITING], questions)
-        letters = [known | more for known, more in zip(letters, found, strict=True)]
+    with Progress(session):
+        for at in range(0, len(waiting), WAITING):
+            found = await services.db.read(_match, services.blobs, waiting[at : at + WAITING], questions)
+            letters = [known | more for known, more in zip(letters, found, strict=True)]
     uids = [frozenset(await services.db.read(scan.uids_of, *where, found)) for found in letters]
     return _answered(node, dict(zip(questions, uids, strict=True)))
 
@@ -390,9 +408,11 @@ async def _find(session: Session, node: Node) -> "array[int]":
         return array("I", sorted(_narrow_known(node, set(candidates))))
     size = PORTION_BYTES if cost == _COSTS[Header] else PORTION
     found = array("I")
-    for at in range(0, len(candidates), size):
-        portion = set(candidates[at : at + size])
-        found.extend(sorted(await services.db.read(_narrow, services.blobs, where, node, portion)))
+    with Progress(session, len(candidates)) as progress:
+        for at in range(0, len(candidates), size):
+            progress.done = at
+            portion = set(candidates[at : at + size])
+            found.extend(sorted(await services.db.read(_narrow, services.blobs, where, node, portion)))
     return found
 
 
@@ -448,7 +468,7 @@ async def matching(session: Session, key: SearchKey) -> "array[int]":
         session.enable("CONDSTORE")  # rfc7162 3.1
     view = session.view()
     recent_from = 1 << 32 if session.rev2 else view.recent_from
-    plan = compiled(key, view, recent_from, int(session.services.clock.now()))
+    plan = compiled(key, view, recent_from, int(session.services.clock.now()), session.uid_only)
     return await _find(session, await _look_up(session, plan))
 
 
@@ -462,15 +482,6 @@ async def highest_modseq(session: Session, key: SearchKey, uids: Sequence[int]) 
 
 def asks_modseq(key: SearchKey) -> bool:
     return key.name == "MODSEQ" or any(map(asks_modseq, key.keys))
-
-
-def page(found: "array[int]", partial: tuple[int, int]) -> "array[int]":
-    """What PARTIAL asks for (rfc9394 3.1), as far as it is there."""
-    first, last = partial
-    if first > 0:
-        return found[first - 1 : last]
-    total = len(found)
-    return found[max(total + last, 0) : max(total + first + 1, 0)]
 
 
 def spoken_of(found: "array[int]", returns: Sequence[str], partial: tuple[int, int] | None) -> Collection[int]:

@@ -193,8 +193,12 @@ RESPONSE_CODES = {
     "tls-first": "PRIVACYREQUIRED",
     "imap-unknown-encoding": "UNKNOWN-CTE",
     "letter-damaged": "CORRUPTION",
+    "uid-required": "UIDREQUIRED",
 }
-_SYNTAX = frozenset({"bad-sequence", "imap-syntax"})  # answered BAD: the client's programmer must look
+# Answered BAD: the client's programmer must look.
+_SYNTAX = frozenset({"bad-sequence", "imap-syntax", "uid-required"})
+# Commands whose messages are sequence numbers: none of them after ENABLE UIDONLY (rfc9586 3).
+NUMBERED = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD", "COPY", "MOVE", "REPLACE"})
 
 
 class Session:
@@ -228,7 +232,7 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self.account_id = 0
         self.address = ""
-        self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, UTF8=ACCEPT
+        self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, UTF8=ACCEPT, UIDONLY
         self.selected: Selected | None = None
         self.tag = "*"  # of the command that runs
         self._table = table
@@ -260,6 +264,16 @@ class Session:
     @property
     def condstore(self) -> bool:
         return "CONDSTORE" in self.enabled
+
+    @property
+    def uid_only(self) -> bool:
+        """Are there no sequence numbers? (RFC 9586)"""
+        return "UIDONLY" in self.enabled
+
+    @property
+    def vanished(self) -> bool:
+        """Is VANISHED said instead of EXPUNGE?"""
+        return self.uid_only
 
     def enable(self, *words: str) -> None:
         self.enabled = self.enabled.union(words)
@@ -323,7 +337,7 @@ class Session:
             case Bad():
                 self._wrong(self.tag, "", self.text("imap-syntax", what=str(error)))
             case Refused() if error.code in _SYNTAX:
-                self._wrong(self.tag, "", self.text(error.code, **error.facts))
+                self._wrong(self.tag, RESPONSE_CODES.get(error.code, ""), self.text(error.code, **error.facts))
             case Refused():
                 code = "TRYCREATE" if error.facts.get("target") else RESPONSE_CODES.get(error.code, "")
                 self._answer(self.tag, "NO", code, self.text(error.code, **error.facts))
@@ -377,9 +391,14 @@ class Session:
                 raise Bad("known command")
             if self.state not in found.states:
                 raise Refused("imap-wrong-state" if self.account_id else "imap-sign-in-first")
+            if self.uid_only and found.name in NUMBERED:
+                raise Refused("uid-required")
         except (Bad, Refused) as error:
             await self._pass_over(line)
-            self._wrong(self.tag, "", self.text("imap-unknown-command") if isinstance(error, Bad) else self._why(error))
+            if isinstance(error, Bad):
+                self._wrong(self.tag, "", self.text("imap-unknown-command"))
+            else:
+                self._wrong(self.tag, RESPONSE_CODES.get(error.code, ""), self._why(error))
             return
         try:
             done = await self._run(found, line, words.at)
@@ -571,7 +590,14 @@ class Session:
                     )
                 except NotNow:
                     self._hinted = True  # the command itself has been done: its answer does not hang on this
-            lines = view.tell(news, can_expunge=tell is not Tell.HELD, rev2=self.rev2, condstore=self.condstore)
+            lines = view.tell(
+                news,
+                can_expunge=tell is not Tell.HELD,
+                rev2=self.rev2,
+                condstore=self.condstore,
+                vanished=self.vanished,
+                uid_only=self.uid_only,
+            )
             more = news is not None and news.more
             if len(lines) < 100:
                 self.send(*lines)

@@ -19,6 +19,7 @@ from congvu.codec.imap_thread import Letters, ordered_subject, references, rende
 from congvu.mailstore import sorting
 from congvu.mailstore.sorting import Key, Run
 from congvu.servers.imap import search
+from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.session import Done, Session
 from congvu.servers.imap.view import Selected
 
@@ -57,8 +58,9 @@ async def uid_sort(session: Session, command: Sort) -> Done:
 async def _sort(session: Session, command: Sort, by_uid: bool) -> Done:
     view = session.view()
     found = await search.matching(session, command.key)
-    async with _turn(len(found)):
-        ordered = await _sorted(session, found, [(Key[key.name], key.reverse) for key in command.keys])
+    with Progress(session, len(found)) as progress:
+        async with _turn(len(found)):
+            ordered = await _sorted(session, found, [(Key[key.name], key.reverse) for key in command.keys], progress)
     chosen = found if command.returns is None else search.spoken_of(ordered, command.returns, command.partial)
     highest = await search.highest_modseq(session, command.key, sorted(chosen))
     numbers = ordered if by_uid else await asyncio.to_thread(_numbered, view, ordered)
@@ -69,12 +71,15 @@ async def _sort(session: Session, command: Sort, by_uid: bool) -> Done:
     return Done()
 
 
-async def _sorted(session: Session, found: "array[int]", keys: list[tuple[Key, bool]]) -> "array[int]":
+async def _sorted(
+    session: Session, found: "array[int]", keys: list[tuple[Key, bool]], progress: Progress
+) -> "array[int]":
     """The UIDs in the wanted order; messages that are gone meanwhile are left out."""
     view = session.view()
     room = max(24, min(1024, KEY_BYTES // max(len(found), 1)))
     runs: list[Run] = []
     for at in range(0, len(found), PORTION):
+        progress.done = at
         portion = found[at : at + PORTION]
         runs.append(await session.services.db.read(sorting.run, view.account_id, view.mailbox_id, portion, keys, room))
     return await asyncio.to_thread(lambda: array("I", sorting.merged(runs)))
@@ -102,8 +107,9 @@ async def _thread(session: Session, command: Thread, by_uid: bool) -> Done:
     if len(found) > MAX_THREAD:
         raise Refused("thread-too-many", limit=MAX_THREAD)
     async with _turn(len(found)):
-        uids, letters = await _letters(session, found)
-        forest = await asyncio.to_thread(_ALGORITHMS[command.algorithm], letters)
+        with Progress(session, len(found)) as progress:
+            uids, letters = await _letters(session, found, progress)
+            forest = await asyncio.to_thread(_ALGORITHMS[command.algorithm], letters)
         number: Callable[[int], int] = uids.__getitem__ if by_uid else view.numbers(uids).__getitem__
         pieces = render(forest, number)
         session.send(b"* THREAD", b" " * bool(uids))
@@ -114,11 +120,12 @@ async def _thread(session: Session, command: Thread, by_uid: bool) -> Done:
     return Done()
 
 
-async def _letters(session: Session, found: "array[int]") -> tuple["array[int]", Letters]:
+async def _letters(session: Session, found: "array[int]", progress: Progress) -> tuple["array[int]", Letters]:
     view = session.view()
     ancestors = max(1, min(100, ANCESTORS // max(len(found), 1)))
     uids, letters = array("I"), Letters()
     for at in range(0, len(found), PORTION):
+        progress.done = at
         there, more = await session.services.db.read(
             sorting.letters, view.account_id, view.mailbox_id, found[at : at + PORTION], ancestors
         )

@@ -155,12 +155,13 @@ class Selected:
         rev2: bool,
         condstore: bool = False,
         vanished: bool = False,
-        with_uid: bool = True,
+        uid_only: bool = False,
     ) -> list[bytes]:
         """Takes news into the view and gives the untagged lines that tell the client.
 
         `can_expunge` is False after FETCH, STORE and SEARCH by sequence number: what vanished is then told later
-        (rfc9051 7.5.1). `vanished`: say VANISHED instead of EXPUNGE (QRESYNC, UIDONLY).
+        (rfc9051 7.5.1). `vanished`: say VANISHED instead of EXPUNGE (QRESYNC, UIDONLY). `uid_only`: no sequence
+        numbers.
         """
         lines: list[bytes] = []
         if news is not None:
@@ -191,9 +192,9 @@ class Selected:
             # Who just learns of a message by EXISTS asks for its flags anyway.
             if number is not None and row.uid <= last:
                 text = flags_text(row.flags, row.keywords, not rev2 and self.is_recent(row.uid))
-                uid = f"UID {row.uid} " if with_uid else ""
                 modseq = f" MODSEQ ({row.modseq})" if condstore else ""
-                lines.append(f"* {number} FETCH ({uid}FLAGS ({text}){modseq})\r\n".encode())
+                start = f"{row.uid} UIDFETCH (" if uid_only else f"{number} FETCH (UID {row.uid} "
+                lines.append(f"* {start}FLAGS ({text}){modseq})\r\n".encode())
         return lines
 
     def recent(self) -> int:
@@ -297,6 +298,15 @@ def meet(uids: "array[int]", others: Iterable[int]) -> "array[int]":
         if uids[at] == uid:
             found.append(uid)
     return found
+
+
+def page(found: "array[int]", partial: tuple[int, int]) -> "array[int]":
+    """What PARTIAL asks for (rfc9394 3.1), as far as it is there."""
+    first, last = partial
+    if first > 0:
+        return found[first - 1 : last]
+    total = len(found)
+    return found[max(total + last, 0) : max(total + first + 1, 0)]
 
 
 def join(uids: "array[int]", others: "array[int]") -> "array[int]":
