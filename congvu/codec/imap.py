@@ -106,11 +106,23 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Resync:
+    """What a client knows of a mailbox (rfc7162 3.2.5): `known` UIDs, None for all; `match`: some numbers and their
+    UIDs."""
+
+    uid_validity: int
+    modseq: int
+    known: SequenceSet | None = None
+    match: tuple[SequenceSet, SequenceSet] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
     """SELECT and EXAMINE. `params`: names in capitals (CONDSTORE)."""
 
     mailbox: str
     params: tuple[str, ...]
+    resync: Resync | None = None
 
 
 @dataclass(frozen=True, slots=True)

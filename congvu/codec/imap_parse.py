@@ -23,8 +23,10 @@ from congvu.codec.imap import (
     Named,
     Nothing,
     Rename,
+    Resync,
     Section,
     Select,
+    SequenceSet,
     Status,
     Store,
     StoreOp,
@@ -112,11 +114,51 @@ def identity(w: Words) -> Identity:
 def select(w: Words) -> Select:
     w.space()
     mailbox = w.mailbox()
-    params = w.word_list() if w.skip(b" ") and not w.at_end() else ()
+    condstore, resync = False, None
+    if w.skip(b" ") and not w.at_end():
+        w.expect(b"(")
+        while True:
+            match w.word():
+                case "CONDSTORE":
+                    condstore = True
+                case "QRESYNC" if resync is None:
+                    w.space()
+                    resync = _resync(w)
+                case _:
+                    raise Bad("unknown parameter")
+            if w.skip(b")"):
+                break
+            w.space()
     w.end()
-    if unknown := set(params) - {"CONDSTORE"}:
-        raise Bad(f"unknown parameter {min(unknown)[:50]}")
-    return Select(mailbox, params)
+    return Select(mailbox, ("CONDSTORE",) if condstore else (), resync)
+
+
+def _resync(w: Words) -> Resync:
+    """rfc7162 3.2.5, 7: `(67890007 20050715194045000 41,43:211 (5000 5010))`."""
+    w.expect(b"(")
+    validity = w.number()
+    w.space()
+    modseq = w.number()
+    known = None
+    match = None
+    if w.skip(b" ") and w.peek() != b"(":
+        known = _plain_set(w)
+        w.skip(b" ")
+    if w.skip(b"("):
+        numbers = _plain_set(w)
+        w.space()
+        match = numbers, _plain_set(w)
+        w.expect(b")")
+    w.expect(b")")
+    return Resync(validity, modseq, known, match)
+
+
+def _plain_set(w: Words) -> SequenceSet:
+    """A set without "*" and "$"."""
+    found = w.sequence_set()
+    if found.saved or any(None in each for each in found.ranges):
+        w.bad("numbers")
+    return found
 
 
 def named(w: Words) -> Named:

@@ -88,6 +88,31 @@ def highest(tx: Tx, account_id: int) -> int:
     return int(row[0]) if row else 0
 
 
+def vanished(tx: Tx, account_id: int, mailbox_id: int, modseq: int, upto: int, limit: int) -> list[str] | None:
+    """The UIDs, as sets, that vanished from a mailbox after `modseq` and not after `upto`. None when the log does not
+    reach back so far, or more than `limit` of its rows would have to be read."""
+    first = tx.one("SELECT min(modseq) FROM change WHERE account_id = ?", account_id)
+    if first is None or first[0] is None or modseq + 1 < first[0]:
+        return None
+    ahead = tx.one(
+        "SELECT count(*) FROM (SELECT 1 FROM change WHERE account_id = ? AND modseq > ? AND modseq <= ? LIMIT ?) AS c",
+        account_id,
+        modseq,
+        upto,
+        limit + 1,
+    )
+    if ahead is not None and ahead[0] > limit:
+        return None
+    rows = tx.all(
+        "SELECT uids FROM change WHERE account_id = ? AND modseq > ? AND modseq <= ? AND mailbox_id = ? AND kind = 3",
+        account_id,
+        modseq,
+        upto,
+        mailbox_id,
+    )
+    return [row[0] for row in rows]
+
+
 def since(tx: Tx, account_id: int, modseq: int, mailbox_id: int | None = None, limit: int = 10_000) -> list[Change]:
     """The rows after `modseq`, oldest first, of one mailbox or of all.
 

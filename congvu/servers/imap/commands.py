@@ -8,7 +8,7 @@ from congvu.codec import imap_parse as parse
 from congvu.codec import imap_search
 from congvu.codec.imap import Fetch, Search
 from congvu.codec.imap_words import Bad
-from congvu.servers.imap import fetch, mailboxes, messages, search, signin, sort
+from congvu.servers.imap import fetch, mailboxes, messages, resync, search, signin, sort
 from congvu.servers.imap.session import (
     ANY,
     KNOWN,
@@ -43,7 +43,12 @@ async def _uid_fetch(session: Session, command: Fetch) -> Done:
 async def _run_fetch(session: Session, command: Fetch, by_uid: bool) -> Done:
     if command.partial is not None and not by_uid:
         raise Bad("UID FETCH with PARTIAL")  # rfc9394 3.3
-    uids = session.view().resolve(command.set, by_uid)
+    view = session.view()
+    uids = view.resolve(command.set, by_uid)
+    if command.vanished:
+        if not by_uid or command.changed_since is None or "QRESYNC" not in session.enabled:
+            raise Bad("UID FETCH with CHANGEDSINCE after ENABLE QRESYNC expected")  # rfc7162 3.2.6
+        await resync.tell_vanished(session, resync.ranges(command.set, view.uids), command.changed_since)
     return await fetch.run(session, uids, command.items, command.changed_since, by_uid, command.partial)
 
 
@@ -80,7 +85,7 @@ TABLE = {
             capabilities=("SASL-IR", *_AUTH),
         ),
         row("ENABLE", UNSELECTED, parse.enable, signin.enable, capabilities=_ENABLE),
-        row("SELECT", KNOWN, parse.select, mailboxes.select, Tell.NOTHING, capabilities=("CONDSTORE",)),
+        row("SELECT", KNOWN, parse.select, mailboxes.select, Tell.NOTHING, capabilities=("CONDSTORE", "QRESYNC")),
         row("EXAMINE", KNOWN, parse.select, mailboxes.examine, Tell.NOTHING),
         row("CREATE", KNOWN, parse.create, mailboxes.create, capabilities=("CREATE-SPECIAL-USE",)),
         row("DELETE", KNOWN, parse.named, mailboxes.delete),

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from congvu.base.failure import Refused
 from congvu.codec.imap import Create, Listing, Named, Nothing, Rename, Select, Status
 from congvu.codec.imap_names import Pattern
+from congvu.codec.imap_words import Bad
 from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, message, scan
 from congvu.mailstore.mailbox import Mailbox
+from congvu.servers.imap import resync
 from congvu.servers.imap.session import Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_lines
 
@@ -62,6 +64,8 @@ async def examine(session: Session, command: Select) -> Done:
 
 async def _select(session: Session, command: Select, read_only: bool) -> Done:
     """rfc9051 6.3.2. A SELECT that fails leaves nothing selected."""
+    if command.resync is not None and "QRESYNC" not in session.enabled:
+        raise Bad("ENABLE QRESYNC expected before")  # rfc7162 3.2.5
     if "CONDSTORE" in command.params:
         session.enable("CONDSTORE")
     db = session.services.db
@@ -78,6 +82,7 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
         opened.modseq,
         read_only=read_only,
         keywords=box.keywords,
+        highest=max(box.modseq, 1),
     )
     if not session.rev2:
         view.recent_from = box.recent_from
@@ -99,6 +104,8 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % max(box.modseq, 1))
     lines.append(b"* OK [MAILBOXID (%b)] Id\r\n" % mailbox_id(session.account_id, box).encode())
     session.send(*lines)
+    if command.resync is not None:
+        await resync.tell(session, command.resync)
     return Done("READ-ONLY" if read_only else "READ-WRITE", "imap-selected")
 
 

@@ -178,7 +178,7 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
                     session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
     if not code:
         return Done("", "imap-nothing-there")
-    return Done() if moving else Done(code)
+    return Done(gone=True) if moving else Done(code)
 
 
 # EXPUNGE
@@ -197,9 +197,12 @@ async def uid_expunge(session: Session, command: Uids) -> Done:
 async def close(session: Session, _: Nothing) -> Done:
     """rfc9051 6.4.1: what is flagged \\Deleted goes, silently."""
     view = session.view()
-    if not view.read_only:
-        await remove(session, view, view.uids)
+    gone = not view.read_only and (await remove(session, view, view.uids)).gone
     await session.deselect()
+    if gone and "QRESYNC" in session.enabled:
+        # rfc7162 3.2.8. Up to where the client was told: others may have flagged or expunged meanwhile. It then hears
+        # of its own expunges once more, which is no harm.
+        return Done(f"HIGHESTMODSEQ {view.highest}")
     return Done()
 
 
@@ -217,7 +220,7 @@ async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:
             await db.write(message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now())
             session.hint()
             progress.done += len(chunk)
-    return Done()
+    return Done(gone=bool(doomed))
 
 
 # APPEND

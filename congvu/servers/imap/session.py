@@ -8,7 +8,7 @@ before sign-in; each command gets exactly one tagged answer; what the client doe
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
@@ -73,6 +73,7 @@ class Done:
 
     code: str = ""
     text: str = "imap-done"
+    gone: bool = False  # messages of the selected mailbox went
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,7 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self.account_id = 0
         self.address = ""
-        self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, UTF8=ACCEPT, UIDONLY
+        self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, QRESYNC, UTF8=ACCEPT, UIDONLY
         self.selected: Selected | None = None
         self.tag = "*"  # of the command that runs
         self._table = table
@@ -273,10 +274,12 @@ class Session:
     @property
     def vanished(self) -> bool:
         """Is VANISHED said instead of EXPUNGE?"""
-        return self.uid_only
+        return self.uid_only or "QRESYNC" in self.enabled
 
     def enable(self, *words: str) -> None:
         self.enabled = self.enabled.union(words)
+        if "QRESYNC" in words:
+            self.enabled |= {"CONDSTORE"}  # rfc7162 3.2.3
 
     def may_show_password(self) -> bool:
         """May a password cross this connection? (rfc9051 6.2.3)"""
@@ -410,7 +413,13 @@ class Session:
         if self.account_id:
             self._errors = 0
         if done is not None:
-            self.answer(done)
+            self.answer(self._with_modseq(done) if done.gone else done)
+
+    def _with_modseq(self, done: Done) -> Done:
+        """Who knows QRESYNC is told how far it is up to date now (rfc7162 3.2.7)."""
+        if "QRESYNC" not in self.enabled or self.selected is None:
+            return done
+        return replace(done, code=f"HIGHESTMODSEQ {self.selected.highest}")
 
     def _why(self, error: Refused) -> str:
         return self.text(error.code, **error.facts)

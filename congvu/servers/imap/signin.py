@@ -18,7 +18,7 @@ from congvu.codec.imap_words import Bad
 from congvu.servers.imap.session import Done, Session, State
 
 LONGEST_RESPONSE = 8192  # bytes of one line of a SASL exchange: 4,096 bytes of base64 fit
-ENABLEABLE = {word.upper(): word for word in ("IMAP4rev2", "CONDSTORE", "UTF8=ACCEPT", "UIDONLY")}
+ENABLEABLE = {word.upper(): word for word in ("IMAP4rev2", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT", "UIDONLY")}
 
 
 async def capability(session: Session, _: Nothing) -> Done:

@@ -8,8 +8,9 @@ sequence numbers always mean what the client thinks they mean (rfc9051 7.5.1).
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from congvu.base.failure import Refused
 from congvu.codec import uidset
@@ -20,6 +21,7 @@ from congvu.mailstore import changes, mailbox, message
 _FLAG_TEXT = tuple(" ".join(name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1) for flags in range(32))
 _LIMIT = 10_000  # changes read at once; a session that slept longer reads on in further rounds of the same transaction
 _ROWS = 10_000  # messages whose flags changed that are told at once: somebody may have changed a million
+_RANGES = 2_000  # of one VANISHED: some 40,000 bytes
 _PIECE = 500  # UIDs further apart than this are looked up by ranges of their own
 
 
@@ -44,6 +46,7 @@ class News:
     keywords: tuple[str, ...] | None  # of the mailbox; None: nothing happened in it
     deleted: bool = False  # the mailbox itself is gone
     more: bool = False  # there is more in the log: read on from `modseq`
+    highest: int = 0  # the mailbox's own highest modseq
 
 
 _NO_UIDS = array("I")  # shared: never extended
@@ -56,6 +59,7 @@ class Selected:
         "account_id",
         "expected",
         "gone",
+        "highest",
         "keywords",
         "mailbox_id",
         "modseq",
@@ -79,12 +83,14 @@ class Selected:
         read_only: bool = False,
         recent_from: int = 0xFFFFFFFF,
         keywords: tuple[str, ...] = (),
+        highest: int = 1,
     ) -> None:
         self.account_id = account_id
         self.mailbox_id = mailbox_id
         self.uid_validity = uid_validity
         self.uids = uids  # ascending; what the client has been told exists. The view's own: it grows
         self.modseq = modseq  # the change log has been read up to here
+        self.highest = highest  # HIGHESTMODSEQ up to which the client has been told everything
         self.read_only = read_only
         self.saved = _NO_UIDS  # SEARCHRES "$" (RFC 5182), ascending
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (rfc3501 2.3.2)
@@ -166,6 +172,8 @@ class Selected:
         lines: list[bytes] = []
         if news is not None:
             self.modseq = max(self.modseq, news.modseq)
+            if not news.more:
+                self.highest = max(self.highest, news.highest)
             self.own = {modseq for modseq in self.own if modseq > news.modseq} if self.own else self.own
             gone = self.uids if news.deleted else news.vanished
             if gone:
@@ -204,7 +212,7 @@ class Selected:
     def _expunge(self, vanished: bool) -> Iterable[bytes]:
         gone, self.gone = self.gone, _NO_UIDS
         if vanished:
-            lines = [f"* VANISHED {uidset.encode(gone)}\r\n".encode()]
+            lines = list(vanished_lines(uidset.ranges(uidset.encode(gone))))
         else:
             # From the last to the first: each number is still what the client counts when it reads the line.
             uids, at, lines = self.uids, len(self.uids), []
@@ -215,6 +223,14 @@ class Selected:
         if self.saved:
             self.saved = without(self.saved, gone)
         return lines
+
+
+def vanished_lines(ranges: Iterable[tuple[int, int]], earlier: bool = False) -> Iterator[bytes]:
+    """`* VANISHED 405,407:410` (rfc7162 3.2.10), in lines of bounded length; none for nothing."""
+    start = b"* VANISHED (EARLIER) %b\r\n" if earlier else b"* VANISHED %b\r\n"
+    each = iter(ranges)
+    while some := [f"{low}:{high}" if high > low else str(low) for low, high in islice(each, _RANGES)]:
+        yield start % ",".join(some).encode()
 
 
 def flags_lines(keywords: Iterable[str], read_only: bool) -> list[bytes]:
@@ -234,7 +250,7 @@ def read_news(tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collec
         return News(modseq, _NO_UIDS, _NO_UIDS, (), None, deleted=True)
     highest = changes.highest(tx, account_id)
     if box.modseq <= modseq:
-        return None if highest == modseq else News(highest, _NO_UIDS, _NO_UIDS, (), None)
+        return None if highest == modseq else News(highest, _NO_UIDS, _NO_UIDS, (), None, highest=box.modseq)
     appeared: set[int] = set()
     vanished: set[int] = set()
     flags: set[int] = set()
@@ -262,6 +278,7 @@ def read_news(tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collec
         tuple(rows_of(tx, account_id, mailbox_id, sorted(flags))),
         box.keywords,
         more=reached < highest,
+        highest=box.modseq,
     )
 
 
