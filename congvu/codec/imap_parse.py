@@ -372,25 +372,18 @@ def fetch(w: Words) -> Fetch:
     w.space()
     found = w.sequence_set()
     w.space()
-    items: list[FetchItem] = []
-    if w.skip(b"("):
-        while not w.skip(b")"):
-            if items:
-                w.space()
-            if len(items) == MAX_ITEMS:
-                raise TooBig("too many items")
-            items.append(_item(w))
-        if not items:
-            w.bad("item")
+    items: tuple[FetchItem, ...]
+    if w.peek() == b"(":
+        items = fetch_items(w)
     else:
         start = w.at
         word = w.take(_ITEM)
         macro = MACROS.get(word[0].decode().upper()) if word else None
         if macro:
-            items.extend(map(FetchItem, macro))
+            items = tuple(map(FetchItem, macro))
         else:
             w.at = start
-            items.append(_item(w))
+            items = (_item(w),)
     changed, partial, vanished = None, None, False
     if w.skip(b" ") and not w.at_end():
         w.expect(b"(")
@@ -410,7 +403,22 @@ def fetch(w: Words) -> Fetch:
                 break
             w.space()
     w.end()
-    return Fetch(found, tuple(dict.fromkeys(items)), changed, partial, vanished)
+    return Fetch(found, items, changed, partial, vanished)
+
+
+def fetch_items(w: Words) -> tuple[FetchItem, ...]:
+    """`(FLAGS BODY[])`, each once."""
+    w.expect(b"(")
+    items: list[FetchItem] = []
+    while not w.skip(b")"):
+        if items:
+            w.space()
+        if len(items) == MAX_ITEMS:
+            raise TooBig("too many items")
+        items.append(_item(w))
+    if not items:
+        w.bad("item")
+    return tuple(dict.fromkeys(items))
 
 
 def _item(w: Words) -> FetchItem:

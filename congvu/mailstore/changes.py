@@ -113,6 +113,19 @@ def vanished(tx: Tx, account_id: int, mailbox_id: int, modseq: int, upto: int, l
     return [row[0] for row in rows]
 
 
+def kinds_since(tx: Tx, account_id: int, modseq: int, limit: int) -> list[tuple[int, Kind]]:
+    """Mailbox and kind of the rows after `modseq`, oldest first, at most `limit`."""
+    return [
+        (box, Kind(kind))
+        for box, kind in tx.all(
+            "SELECT mailbox_id, kind FROM change WHERE account_id = ? AND modseq > ? ORDER BY modseq LIMIT ?",
+            account_id,
+            modseq,
+            limit,
+        )
+    ]
+
+
 def since(tx: Tx, account_id: int, modseq: int, mailbox_id: int | None = None, limit: int = 10_000) -> list[Change]:
     """The rows after `modseq`, oldest first, of one mailbox or of all.
 

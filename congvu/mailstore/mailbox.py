@@ -113,12 +113,22 @@ def all_mailboxes(tx: Tx, account_id: int) -> list[Mailbox]:
     return sorted(map(_mailbox, rows), key=lambda m: (m.id != INBOX, m.name))
 
 
+def some(tx: Tx, account_id: int, numbers: list[int]) -> list[Mailbox]:
+    """The mailboxes with these numbers, as far as they exist."""
+    rows = tx.all(
+        f"SELECT {_COLUMNS} FROM mailbox WHERE account_id = ? AND id IN (?*)",  # noqa: S608  constant columns
+        account_id,
+        numbers,
+    )
+    return list(map(_mailbox, rows))
+
+
 def find(tx: Tx, account_id: int, name: str) -> Mailbox | None:
     """The mailbox of that name; INBOX in any case (rfc9051 5.1)."""
     row = tx.one(
         f"SELECT {_COLUMNS} FROM mailbox WHERE account_id = ? AND name = ?",  # noqa: S608  constant columns
         account_id,
-        _canonical(name),
+        canonical(name),
     )
     return _mailbox(row) if row else None
 
@@ -281,7 +291,7 @@ def valid_name(name: str) -> str:
     """The name in NFC without a trailing separator. Raises `Refused("bad-mailbox-name")` for one that cannot be kept:
     empty levels, control characters, "." or "..", a level of which nothing shows, what turns the direction of writing,
     code points that are no characters, longer or deeper than the bounds."""
-    name = _canonical(name.removesuffix("/"))
+    name = canonical(name.removesuffix("/"))
     levels = name.split("/")
     if (
         len(name) > MAX_NAME
@@ -298,7 +308,8 @@ def _shows(c: str) -> bool:
     return unicodedata.category(c)[0] in "LNPS" and c not in _UNSEEN
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """A name as it is kept: INBOX is written in any case (rfc9051 5.1)."""
     name = unicodedata.normalize("NFC", name)
     head, slash, rest = name.partition("/")
     # By ASCII only: the capital of a dotless "ı" is an I, and yet it is another letter.

@@ -22,6 +22,8 @@ SEEDS: list[bytes] = [
     b'a SEARCH MODSEQ "/flags/\\\\draft" all 620162338 HEADER X-Y "" KEYWORD $z LARGER 10\r\n',
     b"a SELECT x (QRESYNC (67890007 20050715194045000 41,43:211 (1,5 2,9)) CONDSTORE)\r\n",
     b"a UID FETCH 1:* (FLAGS PREVIEW (LAZY)) (CHANGEDSINCE 5 VANISHED PARTIAL -1:-30)\r\n",
+    b"a NOTIFY SET STATUS (SELECTED (MessageNew (UID BODY.PEEK[HEADER.FIELDS (To)]) MessageExpunge FlagChange))"
+    b" (SUBTREE (x {1+}\r\ny) (MailboxName SubscriptionChange)) (PERSONAL NONE)\r\n",
     b"a UID SEARCH RETURN (PARTIAL -1:-100 COUNT) ALL\r\n",
     b"a UID SORT RETURN (MIN ALL) (REVERSE DATE DISPLAYFROM) UTF-8 SUBJECT {3+}\r\nabc\r\n",
     b"a THREAD REFERENCES UTF-8 SINCE 1-Jan-2026 UNSEEN\r\n",

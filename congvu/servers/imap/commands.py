@@ -4,11 +4,11 @@ CAPABILITY is computed from the rows. A new command is a row here, its run funct
 dialog in `tests/talk/imap/`.
 """
 
+from congvu.codec import imap_notify, imap_search
 from congvu.codec import imap_parse as parse
-from congvu.codec import imap_search
 from congvu.codec.imap import Fetch, Search
 from congvu.codec.imap_words import Bad
-from congvu.servers.imap import fetch, mailboxes, messages, resync, search, signin, sort
+from congvu.servers.imap import fetch, mailboxes, messages, notify, resync, search, signin, sort
 from congvu.servers.imap.session import (
     ANY,
     KNOWN,
@@ -98,6 +98,7 @@ TABLE = {
         row("STATUS", KNOWN, parse.status, mailboxes.status, capabilities=("STATUS=SIZE",)),
         row("APPEND", KNOWN, parse.no_append, messages.append_without_letter, letter=messages.append),
         row("IDLE", KNOWN, parse.nothing, mailboxes.idle, capabilities=("IDLE",)),
+        row("NOTIFY", KNOWN, imap_notify.notify, notify.notify, Tell.NOW, capabilities=("NOTIFY",)),
         row("CHECK", SELECTED, parse.nothing, signin.noop, Tell.NOW),
         row("CLOSE", SELECTED, parse.nothing, messages.close, Tell.NOTHING),
         row("UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",)),

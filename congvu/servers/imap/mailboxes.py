@@ -183,11 +183,12 @@ async def status(session: Session, command: Status) -> Done:
         raise Refused("no-such-mailbox", name=command.mailbox[:100])
     if "HIGHESTMODSEQ" in command.items:
         session.enable("CONDSTORE")  # rfc7162 3.1
-    session.send(_status(session, box, command.items))
+    session.send(status_line(session, box, command.items))
     return Done()
 
 
-def _status(session: Session, box: Mailbox, items: Iterable[str]) -> bytes:
+def status_line(session: Session, box: Mailbox, items: Iterable[str]) -> bytes:
+    """`* STATUS name (MESSAGES 3 …)`."""
     values = {
         "MESSAGES": box.messages,
         "RECENT": max(0, min(box.uid_next - box.recent_from, box.messages)),
@@ -213,12 +214,12 @@ async def listing(session: Session, command: Listing) -> Done:
     lines = []
     for entry in entries(boxes, subscribed, command):
         extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if entry.child_info else b""
-        attributes = entry.attributes
-        if "\\NonExistent" in attributes and not session.rev2:
-            attributes = ("\\Noselect", *attributes)  # who knows rfc3501 only must not select it either
-        lines.append(b'* LIST (%b) "/" %b%b\r\n' % (" ".join(attributes).encode(), session.name(entry.name), extra))
+        said = entry.attributes
+        if "\\NonExistent" in said and not session.rev2:
+            said = ("\\Noselect", *said)  # who knows rfc3501 only must not select it either
+        lines.append(b'* LIST (%b) "/" %b%b\r\n' % (" ".join(said).encode(), session.name(entry.name), extra))
         if command.status and entry.box is not None:
-            lines.append(_status(session, entry.box, command.status))
+            lines.append(status_line(session, entry.box, command.status))
     for piece in pieces(lines):
         session.send(piece)
     return Done()
@@ -282,13 +283,24 @@ def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) ->
         child_info = recursive and only_subscribed and name in above_subscribed
         if not chosen and not child_info:
             continue
-        attributes = [] if box else ["\\NonExistent"]
-        attributes.append("\\HasChildren" if name in parents else "\\HasNoChildren")
+        said = [] if box else ["\\NonExistent"]
+        said.append("\\HasChildren" if name in parents else "\\HasNoChildren")
         if tell_subscribed and name in subscribed:
-            attributes.append("\\Subscribed")
+            said.append("\\Subscribed")
         if role:
-            attributes.append(role)
-        yield Entry(name, tuple(attributes), box, child_info)
+            said.append(role)
+        yield Entry(name, tuple(said), box, child_info)
+
+
+def attributes(box: Mailbox, boxes: Iterable[Mailbox], subscribed: bool) -> tuple[str, ...]:
+    """What LIST says of one mailbox; `subscribed`: say so."""
+    inside = box.name + "/"
+    said = ["\\HasChildren" if any(each.name.startswith(inside) for each in boxes) else "\\HasNoChildren"]
+    if subscribed:
+        said.append("\\Subscribed")
+    if box.role in USES:
+        said.append(USES[box.role])
+    return tuple(said)
 
 
 def _parents(name: str) -> Iterator[str]:

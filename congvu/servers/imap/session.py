@@ -7,6 +7,8 @@ before sign-in; each command gets exactly one tagged answer; what the client doe
 """
 
 import asyncio
+from array import array
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -141,6 +143,20 @@ class Wake(Protocol):
     def listen(self, account_id: int, callback: Callable[[], None]) -> Callable[[], None]: ...
 
 
+class Watch(Protocol):
+    """What is asked of `notify.Watch`: what NOTIFY wants of the selected mailbox, and its own news."""
+
+    @property
+    def messages(self) -> bool: ...
+    @property
+    def flags(self) -> bool: ...
+    @property
+    def delayed(self) -> bool: ...
+    async def look(self, now: bool) -> None: ...
+    async def show(self, uids: "array[int]") -> None: ...
+    def close(self) -> None: ...
+
+
 class Services(Protocol):
     """What a session uses of the program."""
 
@@ -195,6 +211,7 @@ RESPONSE_CODES = {
     "imap-unknown-encoding": "UNKNOWN-CTE",
     "letter-damaged": "CORRUPTION",
     "uid-required": "UIDREQUIRED",
+    "bad-event": "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)",
 }
 # Answered BAD: the client's programmer must look.
 _SYNTAX = frozenset({"bad-sequence", "imap-syntax", "uid-required"})
@@ -224,6 +241,7 @@ class Session:
         "state",
         "stream",
         "tag",
+        "watch",
     )
 
     def __init__(self, stream: Stream, services: Services, table: Mapping[str, Row], starttls: Tls | None) -> None:
@@ -236,6 +254,7 @@ class Session:
         self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, QRESYNC, UTF8=ACCEPT, UIDONLY
         self.selected: Selected | None = None
         self.tag = "*"  # of the command that runs
+        self.watch: Watch | None = None  # NOTIFY
         self._table = table
         self._limits = services.config.limits
         self._loop = asyncio.get_running_loop()
@@ -365,8 +384,7 @@ class Session:
             self.untagged("OK", f"CAPABILITY {self.capabilities()}", "imap-greeting")
             while self.state is not State.LOGOUT:
                 try:
-                    line = await self.stream.line(self._longest() + 2, self.patience())
-                    await self._handle(line)
+                    await self._handle(await self._next())
                 except LineTooLong:
                     self._wrong("*", "TOOBIG", self.text("imap-too-big"))
                 if self._errors >= self._limits.errors_per_session:
@@ -377,6 +395,31 @@ class Session:
             self.stream.close(linger=True)  # what is still on its way must not reset our last words away
         finally:
             self.forget()
+            self.unwatch()
+
+    async def _next(self) -> bytes:
+        """The next command's first line. After NOTIFY, what happens is told while it is awaited."""
+        longest = self._longest() + 2
+        if self.watch is None:
+            return await self.stream.line(longest, self.patience())
+        end = self._loop.time() + self.patience()
+        self._idling = True
+        tell = Tell.HELD if self.watch.delayed else Tell.ALL
+        try:
+            while True:
+                await self.look(tell)
+                await self.stream.drain()
+                try:
+                    return await self.stream.line(longest, min(POLL_SECONDS, end - self._loop.time()), nudges=True)
+                except Nudged:
+                    continue
+                except TooSlow:
+                    if self._loop.time() + 1 >= end:
+                        raise
+                    self._hinted = True  # hints may be lost
+                    await self.watch.look(now=True)
+        finally:
+            self._idling = False
 
     async def _handle(self, line: bytes) -> None:
         if not self.account_id and line.partition(b" ")[0].upper().decode("latin-1") in WEB:
@@ -405,7 +448,7 @@ class Session:
             return
         try:
             done = await self._run(found, line, words.at)
-            await self.look(found.tell)
+            await self.look(found.tell, own=done is not None and done.gone)
         except (Bad, LineTooLong, Refused, NotNow) as error:
             await self.look(found.tell)
             self._fail(error)
@@ -543,11 +586,21 @@ class Session:
             self._stop_listening()
             self._stop_listening = None
 
+    def unwatch(self) -> None:
+        """What NOTIFY asked for is over."""
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
+
     # news
 
     def hint(self) -> None:
         """Somebody says that the change log grew."""
         self._hinted = True
+        self.nudge()
+
+    def nudge(self) -> None:
+        """There is something to tell; while a command runs it waits for its end."""
         if self._idling:
             self.stream.nudge()
 
@@ -579,10 +632,15 @@ class Session:
         finally:
             self._idling = False
 
-    async def look(self, tell: Tell) -> None:
-        """Tells the client what happened in the selected mailbox."""
-        view = self.selected
-        if view is None or tell is Tell.NOTHING:
+    async def look(self, tell: Tell, own: bool = False) -> None:
+        """Tells the client what happened in the selected mailbox, and what else NOTIFY asked for. `own`: messages went
+        by the client's own command, which is told in any case."""
+        view, watch = self.selected, self.watch
+        if tell is Tell.NOTHING:
+            return
+        if watch is not None:
+            await watch.look(tell is Tell.NOW)
+        if view is None or not (watch is None or watch.messages or own):
             return
         now = self._loop.time()
         asked = tell is Tell.NOW or self._hinted or now - self._looked > LOOK_SECONDS
@@ -599,6 +657,7 @@ class Session:
                     )
                 except NotNow:
                     self._hinted = True  # the command itself has been done: its answer does not hang on this
+            last = view.uids[-1] if view.uids else 0
             lines = view.tell(
                 news,
                 can_expunge=tell is not Tell.HELD,
@@ -606,14 +665,17 @@ class Session:
                 condstore=self.condstore,
                 vanished=self.vanished,
                 uid_only=self.uid_only,
+                with_flags=watch is None or watch.flags,
             )
             more = news is not None and news.more
             if len(lines) < 100:
                 self.send(*lines)
-                continue
-            for piece in pieces(lines):
-                self.send(piece)
-                await self.stream.drain()
+            else:
+                for piece in pieces(lines):
+                    self.send(piece)
+                    await self.stream.drain()
+            if watch is not None:
+                await watch.show(view.uids[bisect_right(view.uids, last) :])
 
 
 @lru_cache(256)

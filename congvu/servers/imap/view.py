@@ -57,7 +57,7 @@ class Selected:
 
     __slots__ = (
         "account_id",
-        "expected",
+        "behind",
         "gone",
         "highest",
         "keywords",
@@ -91,6 +91,7 @@ class Selected:
         self.uids = uids  # ascending; what the client has been told exists. The view's own: it grows
         self.modseq = modseq  # the change log has been read up to here
         self.highest = highest  # HIGHESTMODSEQ up to which the client has been told everything
+        self.behind = False  # something was not told on purpose: `highest` stays where it is
         self.read_only = read_only
         self.saved = _NO_UIDS  # SEARCHRES "$" (RFC 5182), ascending
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (rfc3501 2.3.2)
@@ -162,17 +163,19 @@ class Selected:
         condstore: bool = False,
         vanished: bool = False,
         uid_only: bool = False,
+        with_flags: bool = True,
     ) -> list[bytes]:
         """Takes news into the view and gives the untagged lines that tell the client.
 
         `can_expunge` is False after FETCH, STORE and SEARCH by sequence number: what vanished is then told later
         (rfc9051 7.5.1). `vanished`: say VANISHED instead of EXPUNGE (QRESYNC, UIDONLY). `uid_only`: no sequence
-        numbers.
+        numbers. `with_flags`: changes of flags are told (NOTIFY may leave them out).
         """
         lines: list[bytes] = []
         if news is not None:
             self.modseq = max(self.modseq, news.modseq)
-            if not news.more:
+            self.behind |= bool(news.flags) and not with_flags
+            if not news.more and not self.behind:
                 self.highest = max(self.highest, news.highest)
             self.own = {modseq for modseq in self.own if modseq > news.modseq} if self.own else self.own
             gone = self.uids if news.deleted else news.vanished
@@ -195,7 +198,7 @@ class Selected:
         if news.keywords is not None and news.keywords != self.keywords:
             self.keywords = news.keywords
             lines.extend(flags_lines(news.keywords, self.read_only))
-        for row in news.flags:
+        for row in news.flags if with_flags else ():
             number = self.number(row.uid)
             # Who just learns of a message by EXISTS asks for its flags anyway.
             if number is not None and row.uid <= last:
