@@ -114,7 +114,7 @@ def changed(tx: Tx, account_id: int, mailbox_id: int, modseq: int) -> "array[int
     return array("I", (row[0] for row in rows))
 
 
-def highest_modseq(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> int:
+def highest_modseq(tx: Tx, account_id: int, mailbox_id: int, uids: Collection[int]) -> int:
     """The highest modseq of these messages, 0 when none of them is there."""
     row = tx.one(
         "SELECT max(modseq) FROM message WHERE account_id = ? AND mailbox_id = ? AND uid IN (?*)",

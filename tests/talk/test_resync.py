@@ -1,15 +1,18 @@
 """QRESYNC: sets of UIDs as ranges, what a client's numbers prove, and logs that do not reach back."""
 
+import re
 from array import array
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from congvu.codec import uidset
 from congvu.codec.imap import Resync, SequenceSet
-from congvu.mailstore import changes, message
+from congvu.mailstore import changes, mailbox, message
 from congvu.servers.imap import resync, view
 from congvu.servers.imap.session import Done, Session
 from tests.talk.letters import NOW, Box, opened
@@ -124,3 +127,55 @@ def test_long_sets_come_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "_RANGES", 2)
     assert list(view.vanished_lines([(1, 1), (3, 9), (11, 11)])) == [b"* VANISHED 1,3:9\r\n", b"* VANISHED 11\r\n"]
     assert list(view.vanished_lines([], earlier=True)) == []
+
+
+OP = st.tuples(st.sampled_from(["put", "flag", "delete", "copy"]), st.integers(0, 9))
+
+
+def happen(box: Box, what: str, which: int) -> None:
+    there = box.db.read_now(message.uids, 1, 1)
+    if what == "put" or not there:
+        box.put(b"\r\n")
+        return
+    uid = [there[which % len(there)]]
+    match what:
+        case "flag":
+            box.db.write_now(message.store, 1, 1, uid, message.Op.SET, which, (), NOW)
+        case "copy":
+            box.db.write_now(message.copy, 1, 1, uid, 1, NOW)
+        case _:
+            box.db.write_now(message.store, 1, 1, uid, message.Op.ADD, message.DELETED, (), NOW)
+            box.db.write_now(message.expunge, 1, 1, uid, NOW)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.lists(OP, max_size=6), min_size=1, max_size=4), st.sampled_from([0, 3, 1000]))
+def test_who_comes_back_knows_everything(times: list[list[tuple[str, int]]], rows: int) -> None:
+    """A client that only ever uses QRESYNC has the same messages and flags as the mailbox, whatever happened."""
+    before, resync.LOG_ROWS = resync.LOG_ROWS, rows
+    try:
+        with TemporaryDirectory() as folder, opened(Path(folder)) as box:
+            known: dict[int, bytes] = {}
+            modseq = 1
+            box.enabled = ("QRESYNC",)
+            for time in times:
+                for what, which in time:
+                    happen(box, what, which)
+                seen = box.select()
+                for line in tell(box, modseq, numbers(*((uid, uid) for uid in known)) if known else None).splitlines():
+                    if line.startswith(b"* VANISHED (EARLIER) "):
+                        for low, high in uidset.ranges(line.split()[-1].decode()):
+                            known = {uid: flags for uid, flags in known.items() if not low <= uid <= high}
+                    else:
+                        told = re.fullmatch(rb"\* (\d+) FETCH \(UID (\d+) FLAGS \((.*)\) MODSEQ \(\d+\)\)", line)
+                        assert told
+                        assert seen.uids[int(told[1]) - 1] == int(told[2])
+                        known[int(told[2])] = told[3]
+                # New ones are found by UIDNEXT: who names what it knows is told of nothing else.
+                fresh = box.db.read_now(message.rows, 1, 1, 1, 1 << 31)
+                first_new = max(known, default=0) + 1
+                known |= {r.uid: view.flags_text(r.flags, "").encode() for r in fresh if r.uid >= first_new}
+                assert known == {r.uid: view.flags_text(r.flags, "").encode() for r in fresh}
+                modseq = max(modseq, *(r.modseq for r in fresh), box.db.read_now(mailbox.get, 1, 1).modseq)
+    finally:
+        resync.LOG_ROWS = before

@@ -119,16 +119,18 @@ class Watch:
         self._session.untagged("OK", "NOTIFICATIONOVERFLOW", "notify-too-much")
 
     def _lines(self, happened: Happened) -> Iterator[bytes]:
-        selected = self._session.selected
+        session = self._session
+        view = session.selected
+        selected = view.mailbox_id if view is not None and view.account_id == session.account_id else 0
         for number, kinds in happened.kinds.items():
             box = happened.boxes.get(number)
             if Kind.MAILBOX in kinds and self._known is not None:
                 yield from self._named(number, box, happened.boxes)
-            if box is None or (selected is not None and selected.mailbox_id == number):
+            if box is None or number == selected:
                 continue
             wanted = self.wanted(box.name, box.id == mailbox.INBOX, box.subscribed)
             if wanted.intersection(_CAUSES[kind] for kind in kinds if kind in _CAUSES):
-                yield status_line(self._session, box, self.counters(flags=Kind.FLAGS in kinds))
+                yield status_line(session, box, self.counters(flags=Kind.FLAGS in kinds))
 
     def counters(self, flags: bool = False) -> tuple[str, ...]:
         """What STATUS tells (rfc5465 5.1 to 5.3)."""

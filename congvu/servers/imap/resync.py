@@ -5,7 +5,6 @@ reading, the gaps between the messages that are there tell the same: more than h
 RFC allows. Nothing that the client still counts is told as VANISHED (EARLIER): its numbers would be wrong.
 """
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,7 +14,7 @@ from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, scan
 from congvu.servers.imap import fetch
 from congvu.servers.imap.session import Session
-from congvu.servers.imap.view import Selected, vanished_lines
+from congvu.servers.imap.view import Selected, meet, vanished_lines
 
 LOG_ROWS = 20_000  # of the log that are read; beyond them the gaps are cheaper
 MAX_UID = 0xFFFFFFFF
@@ -32,8 +31,8 @@ async def tell(session: Session, asked: Resync) -> None:
     floor = matching_up_to(view.uids, *asked.match) if asked.match is not None else 0
     await tell_vanished(session, clipped(known, [(floor + 1, MAX_UID)]), asked.modseq)
     changed = await session.services.db.read(scan.changed, view.account_id, view.mailbox_id, asked.modseq)
-    uids = array("I", within(changed, known))
-    await fetch.run(session, uids, (FetchItem("FLAGS"),), asked.modseq, True)
+    uids = meet(view.uids, within(changed, known))
+    await fetch.run(session, uids, (FetchItem("FLAGS"), FetchItem("MODSEQ")), None, uid_command=True)
 
 
 async def tell_vanished(session: Session, known: Sequence[Range], modseq: int) -> None:

@@ -6,6 +6,7 @@ last and only of messages that are still candidates. Each read is short, so that
 EXPUNGE.
 """
 
+import asyncio
 import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -399,10 +400,13 @@ async def _find(session: Session, node: Node) -> "array[int]":
     """The UIDs of the view that satisfy the plan, ascending."""
     services, view = session.services, session.view()
     where = view.account_id, view.mailbox_id
-    candidates = view.uids
-    for each in node.nodes if isinstance(node, All) else (node,):
+    candidates = view.uids[:]
+    nodes = node.nodes if isinstance(node, All) else (node,)
+    for each in nodes:
         if isinstance(each, Uids):
             candidates = meet(candidates, sorted(each.uids))
+    if all(isinstance(each, Uids) for each in nodes):
+        return candidates
     cost = _cost(node)
     if cost == 0:
         return array("I", sorted(_narrow_known(node, set(candidates))))
@@ -472,7 +476,7 @@ async def matching(session: Session, key: SearchKey) -> "array[int]":
     return await _find(session, await _look_up(session, plan))
 
 
-async def highest_modseq(session: Session, key: SearchKey, uids: Sequence[int]) -> int:
+async def highest_modseq(session: Session, key: SearchKey, uids: Collection[int]) -> int:
     """What is told as MODSEQ of an answer, 0 where nobody asked (rfc7162 3.1.5)."""
     if not uids or not asks_modseq(key):
         return 0
@@ -524,12 +528,19 @@ async def tell(
         if "MAX" in returns:
             words.append(f"MAX {numbers[-1]}")
         if "ALL" in returns:
-            words.append(f"ALL {uidset.encode(numbers)}")
+            words.append(f"ALL {await _encoded(numbers)}")
     if partial is not None:
-        words.append(f"PARTIAL ({partial[0]}:{partial[1]} {uidset.encode(page(numbers, partial)) or 'NIL'})")
+        words.append(f"PARTIAL ({partial[0]}:{partial[1]} {await _encoded(page(numbers, partial)) or 'NIL'})")
     if "COUNT" in returns:
         words.append(f"COUNT {len(numbers)}")
     if highest:
         words.append(f"MODSEQ {highest}")
     session.send(" ".join(words).encode() + b"\r\n")
     await session.stream.drain()
+
+
+async def _encoded(numbers: "array[int]") -> str:
+    """A set; a large one is made beside the other sessions."""
+    if len(numbers) <= NUMBERS:
+        return uidset.encode(numbers)
+    return await asyncio.to_thread(uidset.encode, numbers)

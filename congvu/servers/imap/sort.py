@@ -62,7 +62,7 @@ async def _sort(session: Session, command: Sort, by_uid: bool) -> Done:
         async with _turn(len(found)):
             ordered = await _sorted(session, found, [(Key[key.name], key.reverse) for key in command.keys], progress)
     chosen = found if command.returns is None else search.spoken_of(ordered, command.returns, command.partial)
-    highest = await search.highest_modseq(session, command.key, sorted(chosen))
+    highest = await search.highest_modseq(session, command.key, chosen)
     numbers = ordered if by_uid else await asyncio.to_thread(_numbered, view, ordered)
     if command.returns is None:
         await search.tell_plainly(session, b"SORT", numbers, highest)
@@ -106,16 +106,18 @@ async def _thread(session: Session, command: Thread, by_uid: bool) -> Done:
     found = await search.matching(session, command.key)
     if len(found) > MAX_THREAD:
         raise Refused("thread-too-many", limit=MAX_THREAD)
-    async with _turn(len(found)):
-        with Progress(session, len(found)) as progress:
+    with Progress(session, len(found)) as progress:
+        async with _turn(len(found)):
             uids, letters = await _letters(session, found, progress)
             forest = await asyncio.to_thread(_ALGORITHMS[command.algorithm], letters)
-        number: Callable[[int], int] = uids.__getitem__ if by_uid else view.numbers(uids).__getitem__
-        pieces = render(forest, number)
-        session.send(b"* THREAD", b" " * bool(uids))
-        while piece := await asyncio.to_thread(_some, pieces):
-            session.send(piece)
-            await session.stream.drain()
+            del letters
+    # The turn is over: who reads slowly must not make others wait.
+    number: Callable[[int], int] = uids.__getitem__ if by_uid else view.numbers(uids).__getitem__
+    pieces = render(forest, number)
+    session.send(b"* THREAD", b" " * bool(uids))
+    while piece := await asyncio.to_thread(_some, pieces):
+        session.send(piece)
+        await session.stream.drain()
     session.send(b"\r\n")
     return Done()
 
