@@ -6,6 +6,7 @@ the letter only; offsets always lie inside the data. A large letter comes as an 
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from mmap import mmap
 
 from congvu.codec.headers import (
@@ -95,6 +96,7 @@ _CHUNK = 1 << 18  # an mmap is counted through in pieces of this size, which sta
 _SMALL = 4 << 20  # an mmap up to this size is copied: bytes are faster to search
 _TEXT_PLAIN: tuple[str, str, list[Parameter]] = ("text", "plain", [])
 _CLOSED = ("application", "octet-stream")
+_OTHERS = 16  # boundaries that only begin like the one looked for: parts within have a few
 
 
 def scan(
@@ -110,7 +112,7 @@ def scan(
     if isinstance(data, mmap) and len(data) <= _SMALL:
         data = data[:]
     scanner = _Scanner(data, max_parts, max_header, max_addresses, max_parameters)
-    root, structure, fields = scanner.part(0, len(data), max_depth, digest=False, letter=True)
+    root, structure, fields = scanner.letter(0, len(data), max_depth)
     addresses = {name: scanner.addresses(fields, name) for name in _ADDRESS_FIELDS if name in fields}
     senders = addresses.get(b"from", [])
     references, ancestors = _references(fields)
@@ -140,6 +142,101 @@ def scan(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the header of a part says by itself, wherever the part stands. Shared by parts with the same header: nobody
+    changes it."""
+
+    type: str
+    subtype: str
+    charset: str
+    encoding: str
+    filename: str
+    disposition: str
+    boundary: bytes
+    before: bytes  # of BODYSTRUCTURE: type to encoding; of a multipart: subtype and parameters
+    md5: bytes
+    after: bytes  # disposition, language, location
+
+
+# Programs write the same few headers over every text and picture: those read lately are known. Short ones only, and
+# none with a boundary, which never comes again.
+_KNOWN_HEADERS = 2048
+_KNOWN_LENGTH = 512
+
+
+def _head(block: bytes, digest: bool, limit: int) -> _Head:
+    if len(block) <= _KNOWN_LENGTH and b"oundary" not in block:
+        return _known_head(block, digest, limit)
+    return _read_head(wanted_fields(block, _OF_PART), digest, limit)
+
+
+@lru_cache(maxsize=_KNOWN_HEADERS)
+def _known_head(block: bytes, digest: bool, limit: int) -> _Head:
+    return _read_head(wanted_fields(block, _OF_PART), digest, limit)
+
+
+def _read_head(fields: Fields, digest: bool, limit: int, closed: bool = False) -> _Head:
+    """`limit`: parameters of a field. `closed`: nothing inside is looked at, so it is shown as a part without parts."""
+    kind, subtype, parameters = _content_type(fields, digest, limit)
+    if closed:
+        kind, subtype = _CLOSED
+    value = _first(fields, b"content-disposition")
+    disposition, d_parameters = parse_parameters(value, limit) if value else (b"", [])
+    encoding = _token(_first(fields, b"content-transfer-encoding") or b"7bit").lower()
+    filename = ""
+    if d_parameters:
+        filename = parameter_text(d_parameters, b"filename")
+    if not filename and parameters:
+        filename = parameter_text(parameters, b"name")
+    named = dict(parameters)
+    charset = named.get(b"charset", b"").decode("ascii", "replace").lower()[:64]
+    if kind == "text" and not charset:
+        parameters = [(b"charset", b"US-ASCII"), *parameters]  # rfc2046 4.1.2
+    placed = b"NIL"
+    if disposition:
+        placed = b"(%b %b)" % (render_string(disposition.upper()), render_parameters(d_parameters))
+    spoken = b"NIL"
+    if languages := (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]:
+        spoken = b"(%b)" % b" ".join(map(render_string, languages))
+    spelt = encoding.decode("ascii", "replace")[:64]
+    if kind == "multipart":
+        before = b"%b %b" % (render_word(subtype), render_parameters(parameters))
+    else:
+        before = b"%b %b %b %b %b %b" % (
+            render_word(kind),
+            render_word(subtype),
+            render_parameters(parameters),
+            render_string(_first(fields, b"content-id")),
+            render_string(_first(fields, b"content-description")),
+            render_word(spelt),
+        )
+    return _Head(
+        kind,
+        subtype,
+        charset,
+        spelt,
+        _clean(filename)[:255],
+        disposition.decode("ascii", "replace").lower()[:64],
+        named.get(b"boundary", b"").rstrip(b" \t"),
+        before,
+        render_string(_first(fields, b"content-md5")),
+        b"%b %b %b" % (placed, spoken, render_string(_first(fields, b"content-location"))),
+    )
+
+
+def _content_type(fields: Fields, digest: bool, limit: int) -> tuple[str, str, list[Parameter]]:
+    value = _first(fields, b"content-type")
+    if value is None:
+        return ("message", "rfc822", []) if digest else _TEXT_PLAIN
+    main, parameters = parse_parameters(value, limit)
+    kind, _, subtype = main.decode("ascii", "replace").lower().partition("/")
+    kind, subtype = kind.strip()[:64], subtype.strip()[:127]
+    if not kind or not subtype:  # rfc2045 5.2
+        return ("text", "plain", parameters) if kind in ("", "text") else (*_CLOSED, parameters)
+    return kind, subtype, parameters
+
+
 class _Scanner:
     """One scan's data and what is left of its bounds."""
 
@@ -155,62 +252,50 @@ class _Scanner:
         # that every level is nearly full, is closed after about twenty.
         self.effort = 16 * len(data) + (64 << 20)
 
-    def part(self, start: int, end: int, depth: int, *, digest: bool, letter: bool) -> tuple[Part, bytes, Fields]:
-        """The part at `start:end`, its BODYSTRUCTURE and the fields of its header."""
+    def letter(self, start: int, end: int, depth: int) -> tuple[Part, bytes, Fields]:
+        """The letter at `start:end`, its BODYSTRUCTURE and the fields of its header."""
+        body = _body_at(self.data, start, end)
+        fields = wanted_fields(self.data[start : min(body, start + self.max_header)], _OF_ROOT)
+        part, structure = self.part(start, body, end, depth, _read_head(fields, False, self.max_parameters))
+        return part, structure, fields
+
+    def part(self, start: int, body: int, end: int, depth: int, head: _Head) -> tuple[Part, bytes]:
+        """The part whose header is `start:body` and its BODYSTRUCTURE (rfc9051 7.5.2). Words in capitals, values as
+        they came. Language and location at the end, as other servers send them."""
         data = self.data
         self.parts_left -= 1
         self.effort -= end - start
-        body = _body_at(data, start, end)
-        fields = wanted_fields(data[start : min(body, start + self.max_header)], _OF_ROOT if letter else _OF_PART)
-        kind, subtype, parameters = self.content_type(fields, digest)
-        kind_parameters = parameters
-        disposition, d_parameters = self.parameters(_first(fields, b"content-disposition"))
-        encoding = _token(_first(fields, b"content-transfer-encoding") or b"7bit").lower()
-        closed = self.parts_left <= 0 or depth <= 0 or self.effort < 0
-        if closed and (kind == "multipart" or (kind == "message" and subtype in ("rfc822", "global"))):
-            kind, subtype = _CLOSED
         children: tuple[Part, ...] = ()
-        inner = b""
-        if kind == "multipart":
-            children, inner = self.children(body, end, depth, kind_parameters, subtype == "digest")
-        elif kind == "message" and subtype in ("rfc822", "global"):
-            root, structure, inner_fields = self.part(body, end, depth - 1, digest=False, letter=True)
-            children = (root,)
-            addresses = {name: self.addresses(inner_fields, name) for name in _ADDRESS_FIELDS if name in inner_fields}
-            inner = _envelope(inner_fields, addresses) + b" " + structure
-        filename = ""
-        if d_parameters:
-            filename = parameter_text(d_parameters, b"filename")
-        if not filename and parameters:
-            filename = parameter_text(parameters, b"name")
-        charset = dict(parameters).get(b"charset", b"")
-        part = Part(
-            kind,
-            subtype,
-            charset.decode("ascii", "replace").lower()[:64],
-            encoding.decode("ascii", "replace")[:64],
-            _clean(filename)[:255],
-            disposition.decode("ascii", "replace").lower()[:64],
+        if head.type == "multipart" or (head.type == "message" and head.subtype in ("rfc822", "global")):
+            if self.parts_left <= 0 or depth <= 0 or self.effort < 0:
+                header = data[start : min(body, start + self.max_header)]
+                head = _read_head(wanted_fields(header, _OF_PART), False, self.max_parameters, closed=True)
+            elif head.type == "multipart":
+                children, inner = self.children(body, end, depth, head.boundary, head.subtype == "digest")
+                return self._made(head, start, body, end, children), b"(%b %b %b)" % (inner, head.before, head.after)
+            else:
+                root, structure, fields = self.letter(body, end, depth - 1)
+                children = (root,)
+                addresses = {name: self.addresses(fields, name) for name in _ADDRESS_FIELDS if name in fields}
+                more = b" %b %b %d" % (_envelope(fields, addresses), structure, _lines(data, body, end))
+                return self._made(head, start, body, end, children), _structure(head, end - body, more)
+        more = b" %d" % _lines(data, body, end) if head.type == "text" else b""
+        return self._made(head, start, body, end, children), _structure(head, end - body, more)
+
+    @staticmethod
+    def _made(head: _Head, start: int, body: int, end: int, children: tuple[Part, ...]) -> Part:
+        return Part(
+            head.type,
+            head.subtype,
+            head.charset,
+            head.encoding,
+            head.filename,
+            head.disposition,
             start,
             body,
             end,
             children,
         )
-        return part, self.structure(part, fields, parameters, disposition, d_parameters, inner), fields
-
-    def content_type(self, fields: Fields, digest: bool) -> tuple[str, str, list[Parameter]]:
-        value = _first(fields, b"content-type")
-        if value is None:
-            return ("message", "rfc822", []) if digest else _TEXT_PLAIN
-        main, parameters = self.parameters(value)
-        kind, _, subtype = main.decode("ascii", "replace").lower().partition("/")
-        kind, subtype = kind.strip()[:64], subtype.strip()[:127]
-        if not kind or not subtype:  # rfc2045 5.2
-            return ("text", "plain", parameters) if kind in ("", "text") else (*_CLOSED, parameters)
-        return kind, subtype, parameters
-
-    def parameters(self, value: bytes | None) -> tuple[bytes, list[Parameter]]:
-        return parse_parameters(value, self.max_parameters) if value else (b"", [])
 
     def addresses(self, fields: Fields, name: bytes) -> list[Address]:
         """Of all fields of this name: some programs write To: once for each recipient."""
@@ -221,11 +306,10 @@ class _Scanner:
         return found
 
     def children(
-        self, body: int, end: int, depth: int, parameters: list[Parameter], digest: bool
+        self, body: int, end: int, depth: int, boundary: bytes, digest: bool
     ) -> tuple[tuple[Part, ...], bytes]:
         """The parts of a multipart (rfc2046 5.1.1) and their structures."""
         data = self.data
-        boundary = dict(parameters).get(b"boundary", b"").rstrip(b" \t")
         found: list[Part] = []
         structures: list[bytes] = []
         if boundary and len(boundary) <= 1000:
@@ -233,11 +317,12 @@ class _Scanner:
             # The line end before the first delimiter may be that of the header's empty line.
             start, at = -1, data.find(mark, max(body - 1, 0), end)
             exact: re.Pattern[bytes] | None = None
+            others = 0
             while at >= 0:
                 after = at + len(mark)
                 line_end = data.find(b"\n", after, end)
                 next_start = end if line_end < 0 else line_end + 1
-                rest = data[after:next_start].strip(b" \t\r\n")
+                rest = data[after:next_start].rstrip(b" \t\r\n")
                 if rest in (b"", b"--"):
                     if start >= 0:
                         part_end = max(start, at - 1 if data[at - 1 : at] == b"\r" else at)
@@ -248,8 +333,8 @@ class _Scanner:
                         break
                     if self.parts_left <= 1:  # no room for more: the rest is the last, closed part
                         break
-                elif exact is None:
-                    # A longer boundary begins alike. A pattern passes over millions; it costs, so it is made only now.
+                elif exact is None and (others := others + 1) > _OTHERS:
+                    # A longer boundary begins alike. A pattern passes over millions; it is dear to make.
                     exact = re.compile(re.escape(mark) + rb"(?:--)?[ \t\r]*+(?:\n|\Z)")
                 if exact is None:
                     at = data.find(mark, max(next_start - 1, after), end)
@@ -260,59 +345,22 @@ class _Scanner:
                 self._child(start, end, depth, digest, found, structures)
         if not found:
             # A multipart must have a part (rfc9051 7.5.2): without one delimiter its whole body is shown as text.
-            child = Part("text", "plain", "", "7bit", "", "", body, body, end, ())
-            found.append(child)
-            structures.append(self.structure(child, {}, [], b"", [], b""))
+            found.append(self._made(_NO_HEAD, body, body, end, ()))
+            structures.append(_structure(_NO_HEAD, end - body, b" %d" % _lines(data, body, end)))
         return tuple(found), b"".join(structures)
 
     def _child(
         self, start: int, end: int, depth: int, digest: bool, found: list[Part], structures: list[bytes]
     ) -> None:
-        part, structure, _ = self.part(start, end, depth - 1, digest=digest, letter=False)
+        body = _body_at(self.data, start, end)
+        head = _head(self.data[start : min(body, start + self.max_header)], digest, self.max_parameters)
+        part, structure = self.part(start, body, end, depth - 1, head)
         found.append(part)
         structures.append(structure)
 
-    def structure(
-        self,
-        part: Part,
-        fields: Fields,
-        parameters: list[Parameter],
-        disposition: bytes,
-        d_parameters: list[Parameter],
-        inner: bytes,
-    ) -> bytes:
-        """BODYSTRUCTURE of one part (rfc9051 7.5.2); `inner` is that of its children. Words in capitals, values as they
-        came. Language and location at the end, as other servers send them."""
-        if disposition:
-            placed = b"(%b %b)" % (render_string(disposition.upper()), render_parameters(d_parameters))
-        else:
-            placed = b"NIL"
-        spoken = b"NIL"
-        if languages := (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]:
-            spoken = b"(%b)" % b" ".join(map(render_string, languages))
-        tail = b"%b %b %b)" % (placed, spoken, render_string(_first(fields, b"content-location")))
-        subtype = render_word(part.subtype)
-        if part.type == "multipart":
-            return b"(%b %b %b %b" % (inner, subtype, render_parameters(parameters), tail)
-        more = b""
-        if part.type == "text":
-            if not part.charset:
-                parameters = [(b"charset", b"US-ASCII"), *parameters]  # rfc2046 4.1.2
-            more = b" %d" % _lines(self.data, part.body, part.end)
-        elif inner:
-            more = b" %b %d" % (inner, _lines(self.data, part.body, part.end))
-        return b"(%b %b %b %b %b %b %d%b %b %b" % (
-            render_word(part.type),
-            subtype,
-            render_parameters(parameters),
-            render_string(_first(fields, b"content-id")),
-            render_string(_first(fields, b"content-description")),
-            render_word(part.encoding),
-            part.end - part.body,
-            more,
-            render_string(_first(fields, b"content-md5")),
-            tail,
-        )
+
+def _structure(head: _Head, size: int, more: bytes) -> bytes:
+    return b"(%b %d%b %b %b)" % (head.before, size, more, head.md5, head.after)
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------
@@ -418,3 +466,6 @@ def _preview(data: Buffer, root: Part) -> str:
             if preview:
                 return preview
     return ""
+
+
+_NO_HEAD = _read_head({}, False, 0)

@@ -9,6 +9,7 @@ from binascii import Error as UuError
 from binascii import a2b_qp, a2b_uu
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from mmap import mmap
 
 from congvu.base.vietnamese import nfc
@@ -65,19 +66,25 @@ def pack_parts(part: Part) -> bytes:
 
 
 def _pack(part: Part, cursor: int, out: bytearray) -> None:
-    words = (f"{part.type}/{part.subtype}", part.charset, part.encoding, part.disposition)
-    for places, word in zip(_PLACES, words, strict=True):
-        place = places.get(word, _SPELT)
-        out.append(place)
-        if place == _SPELT:
-            _pack_text(word, out)
-    _pack_text(part.filename, out)
+    out += _packed_words(part.type, part.subtype, part.charset, part.encoding, part.disposition, part.filename)
     for number in (part.header - cursor, part.body - part.header, part.end - part.body, len(part.children)):
         _pack_number(number, out)
     cursor = part.body
     for child in part.children:
         _pack(child, cursor, out)
         cursor = child.end
+
+
+@lru_cache(maxsize=2048)
+def _packed_words(kind: str, subtype: str, charset: str, encoding: str, disposition: str, filename: str) -> bytes:
+    out = bytearray()
+    for places, word in zip(_PLACES, (f"{kind}/{subtype}", charset, encoding, disposition), strict=True):
+        place = places.get(word, _SPELT)
+        out.append(place)
+        if place == _SPELT:
+            _pack_text(word, out)
+    _pack_text(filename, out)
+    return bytes(out)
 
 
 def _pack_text(text: str, out: bytearray) -> None:
