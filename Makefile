@@ -4,10 +4,10 @@ BASE_PORT ?= 20000
 SECONDS ?= 60
 BIN := .venv/bin
 
-.PHONY: run test check bench fuzz lock dev format help clean
+.PHONY: run test check bench fuzz soak lock dev format help clean
 
 help:
-	@echo "make run | test | check | bench | fuzz [T=name] [SECONDS=60] | format | lock | clean"
+	@echo "make run | test | check | bench | fuzz [T=name] [SECONDS=60] | soak [SECONDS=60 KILLS= ENGINE=both SEED= LOG=] | format | lock | clean"
 
 # The markers depend on the lock files: a changed lock installs again, nothing else does.
 .venv/pyvenv.cfg:
@@ -53,6 +53,13 @@ bench: .venv/dev.ok
 # Every reader of bytes from strangers gets broken input; only documented errors may come out.
 fuzz: .venv/dev.ok
 	$(BIN)/python -m tests.fuzz.driver $(if $(T),--only $(T)) --seconds $(SECONDS)
+
+# Load on all protocols while workers, the server and the database server are killed: nothing acknowledged may be lost.
+# ENGINE=sqlite|postgres|both; SEED= does a run again; LOG=FILE gets a JSON line for each store that was tried.
+soak: .venv/dev.ok
+	@sh tests/needs.sh
+	$(BIN)/python -m tests.soak.run --seconds $(SECONDS) $(if $(KILLS),--kills $(KILLS)) $(if $(ENGINE),--engine $(ENGINE)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
 
 # Exact versions with the hashes of every published file (all platforms); no registry's name is written down.
 UV ?= uv

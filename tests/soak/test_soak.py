@@ -1,0 +1,202 @@
+"""The soak in short, on both engines; and proof that it can fail: every kind of loss is noticed."""
+
+import random
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+
+from tests.soak.clients import letter
+from tests.soak.model import (
+    INBOX,
+    Append,
+    Box,
+    Copy,
+    Delete,
+    Expunge,
+    Ledger,
+    Msg,
+    Op,
+    Rename,
+    Seen,
+    Store,
+    Tree,
+    apply,
+    digest,
+    settle,
+)
+from tests.soak.run import soak
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_nothing_acknowledged_is_lost(engine: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("soak")
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o011)  # PostgreSQL runs as somebody else
+    tally, wrong = soak(engine, 7, 60, f"short-{engine}", folder)
+    assert not wrong, "\n".join(wrong)
+    assert tally.total() and tally.checks
+    assert tally.done["letters"] and tally.done["commands"] and tally.done["looks"]
+
+
+# ---- the model: what it must take and what it must not
+
+A, B, C = (bytes([n]) * 16 for n in range(3))
+SEEN = frozenset({"\\Seen"})
+NONE = frozenset[str]()
+
+
+def world() -> tuple[Tree, dict[str, Seen], Ledger]:
+    """INBOX with one letter that arrived, k/a with two messages; the server shows the same."""
+    boxes = {
+        INBOX: Box(7, 2, 5, {1: Msg(A, 100, NONE, 5)}),
+        "k/a": Box(8, 3, 9, {1: Msg(B, 10, SEEN, 8), 2: Msg(C, 20, NONE, 9)}),
+    }
+    ledger = Ledger({"m-1": (A, 90)}, {0: {"m-1"}}, {0: {"m-1"}})
+    seen = {
+        INBOX: Seen(7, 2, 5, {1: (NONE, 5, 100)}, {}, {}),
+        "k/a": Seen(8, 3, 9, {1: (SEEN, 8, 10), 2: (NONE, 9, 20)}, {}, {}),
+    }
+    return Tree(0, boxes, {"k/old": 6}), seen, ledger
+
+
+def looked(tree: Tree, seen: dict[str, Seen], ledger: Ledger) -> list[str]:
+    return settle(tree, seen, ledger, ledger.due(tree.account))
+
+
+def row(seen: dict[str, Seen], name: str, **changed: object) -> dict[str, Seen]:
+    old = seen[name]
+    fields = {word: getattr(old, word) for word in Seen.__slots__} | changed
+    return {**seen, name: Seen(**fields)}
+
+
+def test_what_is_as_it_was_is_taken() -> None:
+    tree, seen, ledger = world()
+    assert looked(tree, seen, ledger) == []
+
+
+LOSSES: list[tuple[str, Callable[[dict[str, Seen]], dict[str, Seen]]]] = [
+    ("is lost", lambda s: row(s, "k/a", messages={1: (SEEN, 8, 10)})),
+    ("had flags", lambda s: row(s, "k/a", messages={1: (NONE, 8, 10), 2: (NONE, 9, 20)})),
+    ("had modseq", lambda s: row(s, "k/a", messages={1: (SEEN, 7, 10), 2: (NONE, 9, 20)})),
+    ("had modseq", lambda s: row(s, "k/a", messages={1: (SEEN, 10, 10), 2: (NONE, 9, 20)}, modseq=10)),
+    ("other bytes", lambda s: row(s, "k/a", digests={1: A})),
+    ("other bytes", lambda s: row(s, "k/a", messages={1: (SEEN, 8, 11), 2: (NONE, 9, 20)})),
+    ("UIDVALIDITY", lambda s: row(s, "k/a", validity=9)),
+    ("UIDNEXT was", lambda s: row(s, "k/a", following=2)),
+    ("HIGHESTMODSEQ", lambda s: row(s, "k/a", modseq=8)),
+    ("are there", lambda s: {INBOX: s[INBOX]}),
+    (
+        "new messages due",
+        lambda s: row(s, "k/a", messages={**s["k/a"].messages, 3: (NONE, 10, 5)}, digests={3: A}, following=4),
+    ),
+    (
+        "twice",
+        lambda s: row(
+            s,
+            INBOX,
+            messages={**s[INBOX].messages, 2: (NONE, 6, 100)},
+            digests={2: A},
+            delivered={2: "m-1"},
+            following=3,
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("told", "spoil"), LOSSES)
+def test_every_loss_is_noticed(told: str, spoil: Callable[[dict[str, Seen]], dict[str, Seen]]) -> None:
+    tree, seen, ledger = world()
+    assert any(told in problem for problem in looked(tree, spoil(seen), ledger))
+
+
+def test_an_acknowledged_letter_must_arrive_and_another_may() -> None:
+    tree, seen, ledger = world()
+    ledger.tried |= {"m-2": (B, 40), "m-3": (C, 40)}
+    ledger.acknowledge("m-2", [0])
+    assert any("m-2 was acknowledged and is lost" in problem for problem in looked(tree, seen, ledger))
+    both = row(
+        seen,
+        INBOX,
+        messages={**seen[INBOX].messages, 2: (NONE, 6, 100), 3: (NONE, 7, 100)},
+        digests={2: B, 3: C},
+        delivered={2: "m-2", 3: "m-3"},
+        following=4,
+        modseq=7,
+    )
+    assert looked(tree, both, ledger) == []
+    assert ledger.arrived[0] == {"m-1", "m-2", "m-3"}
+
+
+def test_a_uid_is_given_once() -> None:
+    tree, seen, ledger = world()
+    tree.boxes["k/a"].following = 5  # 3 and 4 were there and were expunged
+    tree.open = Append("k/a", A, 5, NONE)
+    back = row(seen, "k/a", messages={**seen["k/a"].messages, 4: (NONE, 10, 5)}, digests={4: A}, following=5, modseq=10)
+    assert any("UID 4 came although" in problem for problem in looked(tree, back, ledger))
+
+
+OPEN: list[Op] = [
+    Append("k/a", A, 5, SEEN),
+    Store("k/a", (1, 2), "+", frozenset({"\\Flagged"})),
+    Copy("k/a", (1, 2), INBOX, moving=False),
+    Copy("k/a", (1, 2), INBOX, moving=True),
+    Copy("k/a", (1, 2), "k/a", moving=False),
+    Expunge("k/a", (1, 2)),
+    Delete("k/a"),
+    Rename("k/a", "k/b"),
+]
+
+
+def done(tree: Tree, seen: dict[str, Seen], op: Op) -> dict[str, Seen]:
+    """What the server shows once the command has happened."""
+    after = deepcopy(tree)
+    arriving = apply(after, op)
+    shown = {}
+    for name, box in after.boxes.items():
+        old = seen.get(name) or seen["k/a"]
+        rows = {uid: (m.flags, m.modseq + (5 if m.grown else 0), m.size) for uid, m in box.messages.items()}
+        digests = {}
+        following = box.following
+        for content, size, flags in arriving.get(name, []):
+            rows[following], digests[following] = (flags, 14, size), content
+            following += 1
+        shown[name] = Seen(old.validity, following, 14, rows, digests, {})
+    return shown
+
+
+@pytest.mark.parametrize("op", OPEN, ids=repr)
+def test_an_open_command_happened_or_not(op: Op) -> None:
+    tree, seen, ledger = world()
+    tree.open = op
+    assert looked(tree, seen, ledger) == []
+    assert tree.open is None
+    tree, seen, ledger = world()
+    shown = done(tree, seen, op)
+    assert looked(tree, shown, ledger), "without the command this is strange"
+    tree.open = op
+    assert looked(tree, shown, ledger) == []
+    assert looked(tree, shown, ledger) == []
+
+
+def test_half_a_command_is_noticed() -> None:
+    tree, seen, ledger = world()
+    tree.open = Store("k/a", (1, 2), "+", frozenset({"\\Flagged"}))
+    half = row(seen, "k/a", messages={1: (SEEN | {"\\Flagged"}, 10, 10), 2: (NONE, 9, 20)}, modseq=10)
+    assert looked(tree, half, ledger)
+    tree, seen, ledger = world()
+    tree.open = Copy("k/a", (1, 2), INBOX, moving=True)
+    half = row(done(tree, seen, tree.open), "k/a", messages=seen["k/a"].messages)
+    assert looked(tree, half, ledger)
+
+
+def test_only_headers_stand_before_a_letter() -> None:
+    content = letter(random.Random(1), "m-1", 5000, "thu@xa.test")
+    ledger = Ledger({"m-1": (digest(content), len(content))})
+    assert ledger.is_whole("m-1", b"Return-Path: <x>\r\n" + content)
+    for spoilt in (content, b"Return-Path: <x>\r\n" + content[:-1], b"Return-Path: <x>" + content, content + b"\r\n"):
+        assert not ledger.is_whole("m-1", spoilt)
+
+
+def test_the_seed_says_what_is_sent() -> None:
+    assert letter(random.Random("s"), "m", 200_000, "a@b") == letter(random.Random("s"), "m", 200_000, "a@b")

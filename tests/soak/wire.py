@@ -1,0 +1,299 @@
+"""Small clients for the soak: SMTP, LMTP, submission and IMAP over asyncio, made to notice every answer.
+
+Three ways to end badly: `Lost` (the connection is gone, or the server said good-bye), `NotNow` (a temporary refusal),
+`Wrong` (an answer that no crash and no full disk excuses). Only the last is a finding.
+"""
+
+import asyncio
+import base64
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PATIENCE = 60.0  # seconds for one answer, on a machine that others use as well; who needs longer hangs
+LINE = 1 << 20
+
+
+class Lost(Exception):
+    """The connection is gone: what was under way may have happened or not."""
+
+
+class NotNow(Exception):
+    """Refused for now: what was under way may have happened or not."""
+
+
+class Wrong(Exception):
+    """An answer that must not be."""
+
+
+class Line:
+    """A connection that is read line by line."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> "Line":
+        try:
+            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port, limit=LINE), PATIENCE)
+        except (OSError, TimeoutError) as error:
+            raise Lost(str(error)) from error
+        return cls(reader, writer)
+
+    async def line(self) -> bytes:
+        try:
+            line = await asyncio.wait_for(self._reader.readline(), PATIENCE)
+        except TimeoutError as error:
+            raise Wrong(f"no answer within {PATIENCE:.0f} s") from error
+        except OSError as error:
+            raise Lost(str(error)) from error
+        if not line.endswith(b"\n"):
+            raise Lost("end of connection")
+        return line
+
+    async def exactly(self, size: int) -> bytes:
+        try:
+            return await asyncio.wait_for(self._reader.readexactly(size), PATIENCE)
+        except TimeoutError as error:
+            raise Wrong(f"no answer within {PATIENCE:.0f} s") from error
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise Lost(str(error)) from error
+
+    async def send(self, data: bytes) -> None:
+        try:
+            self._writer.write(data)
+            await asyncio.wait_for(self._writer.drain(), PATIENCE)
+        except TimeoutError as error:
+            raise Wrong(f"nothing read within {PATIENCE:.0f} s") from error
+        except OSError as error:
+            raise Lost(str(error)) from error
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+# ---- SMTP
+
+
+class Smtp:
+    """`greeting` EHLO or LHLO."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self.close = line.close
+
+    @classmethod
+    async def open(cls, port: int, greeting: str = "EHLO") -> "Smtp":
+        client = cls(await Line.open(port))
+        try:
+            client._good(await client.reply(), 220)
+            client._good(await client.command(f"{greeting} may.xa.test"), 250)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    async def reply(self) -> tuple[int, str]:
+        text = b""
+        while True:
+            line = await self._line.line()
+            text += line
+            if line[3:4] != b"-":
+                break
+        code = int(line[:3])
+        if code == 421:
+            raise Lost(text.decode("utf-8", "replace"))
+        return code, text.decode("utf-8", "replace").strip()
+
+    async def command(self, words: str) -> tuple[int, str]:
+        await self._line.send(words.encode() + b"\r\n")
+        return await self.reply()
+
+    @staticmethod
+    def _good(reply: tuple[int, str], code: int) -> None:
+        if reply[0] == code:
+            return
+        raise NotNow(reply[1]) if 400 <= reply[0] < 500 else Wrong(reply[1])
+
+    async def sign_in(self, address: str, password: str) -> None:
+        proof = base64.b64encode(f"\0{address}\0{password}".encode()).decode()
+        self._good(await self.command(f"AUTH PLAIN {proof}"), 235)
+
+    async def send(
+        self, sender: str, recipients: list[str], content: bytes, *, each: bool = False, chunks: bool = False
+    ) -> list[bool]:
+        """Which recipients were acknowledged. `each`: an answer for each of them (LMTP); `chunks`: BDAT."""
+        words = [f"MAIL FROM:<{sender}> BODY=8BITMIME", *(f"RCPT TO:<{address}>" for address in recipients)]
+        await self._line.send("".join(f"{word}\r\n" for word in words).encode())
+        replies = [await self.reply() for _ in words]
+        for reply in replies:
+            if reply[0] != 250:
+                await self.command("RSET")
+                self._good(reply, 250)
+        if chunks:
+            half = len(content) // 2
+            await self._line.send(b"BDAT %d\r\n%b" % (half, content[:half]))
+            self._good(await self.reply(), 250)
+            await self._line.send(b"BDAT %d LAST\r\n%b" % (len(content) - half, content[half:]))
+        else:
+            self._good(await self.command("DATA"), 354)
+            stuffed = content.replace(b"\r\n.", b"\r\n..")
+            await self._line.send((b"." if content.startswith(b".") else b"") + stuffed + b".\r\n")
+        answers = [await self.reply() for _ in (recipients if each else [0])]
+        for answer in answers:
+            if answer[0] >= 500:
+                raise Wrong(answer[1])
+        if not any(answer[0] == 250 for answer in answers):
+            raise NotNow(answers[0][1])
+        return [answer[0] == 250 for answer in answers] if each else [True] * len(recipients)
+
+
+# ---- IMAP
+
+FETCH = re.compile(rb"\* \d+ FETCH \((.*)\)$", re.DOTALL)
+TEMPORARY = (b"[UNAVAILABLE]", b"[OVERQUOTA]", b"[INUSE]")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One line of the server, its literals taken out."""
+
+    text: bytes
+    literals: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a FETCH said of one message; what it did not say is None."""
+
+    uid: int
+    flags: frozenset[str] | None
+    modseq: int | None
+    size: int | None
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What SELECT said."""
+
+    validity: int
+    following: int
+    modseq: int
+    exists: int
+
+
+def number(text: bytes, name: bytes) -> int:
+    match = re.search(rb"\b" + name + rb" (\d+)", text)
+    if match is None:
+        raise Wrong(f"no {name.decode()} in {text[:200]!r}")
+    return int(match[1])
+
+
+def uids_of(words: bytes) -> list[int]:
+    found = []
+    for part in words.split(b","):
+        low, _, high = part.partition(b":")
+        first, last = sorted((int(low), int(high or low)))
+        found += range(first, last + 1)
+    return found
+
+
+class Imap:
+    """One session."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._tag = 0
+        self.close = line.close
+
+    @classmethod
+    async def open(cls, port: int, address: str, password: str) -> "Imap":
+        client = cls(await Line.open(port))
+        try:
+            greeting = await client._answer()
+            if not greeting.text.startswith(b"* OK"):
+                raise Lost(greeting.text.decode("utf-8", "replace"))
+            proof = base64.b64encode(f"\0{address}\0{password}".encode()).decode()
+            await client.command(f"AUTHENTICATE PLAIN {proof}")
+            await client.command("ENABLE CONDSTORE")
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    async def _answer(self) -> Answer:
+        text, literals = b"", []
+        while True:
+            line = await self._line.line()
+            match = re.search(rb"\{(\d+)\}\r\n$", line)
+            if match is None:
+                text += line.rstrip(b"\r\n")
+                break
+            text += line[: match.start()] + b"~"
+            literals.append(await self._line.exactly(int(match[1])))
+        if text.startswith(b"* BYE"):
+            raise Lost(text.decode("utf-8", "replace"))
+        return Answer(text, tuple(literals))
+
+    async def command(self, words: str, literal: bytes | None = None) -> list[Answer]:
+        """All answers, the tagged one last. Raises unless it is OK."""
+        self._tag += 1
+        tag = f"t{self._tag}"
+        answers: list[Answer] = []
+        if literal is None:
+            await self._line.send(f"{tag} {words}\r\n".encode())
+        else:
+            await self._line.send(f"{tag} {words} {{{len(literal)}}}\r\n".encode())
+            while not (answers and answers[-1].text.startswith((b"+", tag.encode() + b" "))):
+                answers.append(await self._answer())
+            if answers[-1].text.startswith(b"+"):
+                await self._line.send(literal + b"\r\n")
+                answers.pop()
+        while not (answers and answers[-1].text.startswith(tag.encode() + b" ")):
+            answers.append(await self._answer())
+        last = answers[-1].text
+        verdict = last.split(b" ", 2)[1]
+        if verdict == b"OK":
+            return answers
+        told = f"{words[:60]}: {last.decode('utf-8', 'replace')}"
+        raise NotNow(told) if verdict == b"NO" and any(code in last for code in TEMPORARY) else Wrong(told)
+
+    async def names(self, pattern: str) -> list[str]:
+        found = []
+        for answer in await self.command(f'LIST "" "{pattern}"'):
+            match = re.match(rb'\* LIST \(.*?\) "/" "?([^"]*)"?$', answer.text)
+            if match:
+                found.append(match[1].decode())
+        return found
+
+    async def select(self, name: str) -> Opened:
+        text = b"\r\n".join(answer.text for answer in await self.command(f'SELECT "{name}"'))
+        exists = re.search(rb"^\* (\d+) EXISTS", text, re.MULTILINE)
+        if exists is None:
+            raise Wrong(f"SELECT without EXISTS: {text[:200]!r}")
+        return Opened(
+            *(number(text, word) for word in (b"UIDVALIDITY", b"UIDNEXT", b"HIGHESTMODSEQ")), exists=int(exists[1])
+        )
+
+    async def fetch(self, uids: str, items: str) -> list[Fetched]:
+        return list(fetched(await self.command(f"UID FETCH {uids} ({items})")))
+
+
+def fetched(answers: Iterable[Answer]) -> Iterable[Fetched]:
+    for answer in answers:
+        match = FETCH.match(answer.text)
+        if match is None or b"UID " not in match[1]:
+            continue
+        flags = re.search(rb"FLAGS \(([^)]*)\)", match[1])
+        modseq = re.search(rb"MODSEQ \((\d+)\)", match[1])
+        size = re.search(rb"RFC822\.SIZE (\d+)", match[1])
+        words = None if flags is None else frozenset(flags[1].decode().split()) - {"\\Recent"}
+        yield Fetched(
+            number(match[1], b"UID"),
+            words,
+            None if modseq is None else int(modseq[1]),
+            None if size is None else int(size[1]),
+            answer.literals[0] if answer.literals else None,
+        )
