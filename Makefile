@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: run test check bench fuzz soak lock dev format help clean
 
 help:
-	@echo "make run | test | check | bench | fuzz [T=name] [SECONDS=60] | soak [SECONDS=60 KILLS= ENGINE=both SEED= LOG=] | format | lock | clean"
+	@echo "make run | test | check | bench | fuzz [T=name] [SECONDS=60] | soak [SECONDS=60 KILLS= ENGINE=both DISK= SEED= LOG=] | format | lock | clean"
 
 # The markers depend on the lock files: a changed lock installs again, nothing else does.
 .venv/pyvenv.cfg:
@@ -55,11 +55,11 @@ fuzz: .venv/dev.ok
 	$(BIN)/python -m tests.fuzz.driver $(if $(T),--only $(T)) --seconds $(SECONDS)
 
 # Load on all protocols while workers, the server and the database server are killed: nothing acknowledged may be lost.
-# ENGINE=sqlite|postgres|both; SEED= does a run again; LOG=FILE gets a JSON line for each store that was tried.
+# ENGINE=sqlite|postgres|both; DISK=failing adds power cuts, a full disk and failing calls (needs root); SEED= does a run again; LOG=FILE gets a JSON line for each store that was tried.
 soak: .venv/dev.ok
 	@sh tests/needs.sh
 	$(BIN)/python -m tests.soak.run --seconds $(SECONDS) $(if $(KILLS),--kills $(KILLS)) $(if $(ENGINE),--engine $(ENGINE)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
+		$(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG)) $(if $(DISK),--failing-disk)
 
 # Exact versions with the hashes of every published file (all platforms); no registry's name is written down.
 UV ?= uv

@@ -21,6 +21,7 @@ from congvu import __version__
 from congvu.base import config as configuration
 from congvu.base.clock import Identifiers, SystemClock
 from congvu.base.config import Config, Protocol, Tls
+from congvu.base.disk import sync_folder, write_safely
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret, printable, start_logging
 from congvu.base.texts import say
@@ -164,6 +165,7 @@ def _init(
     _make_certificate(data, config)
     _furnish(config, data)
     configuration.write_initial(data, wished)  # last: a folder with this file is whole
+    sync_folder(data.parent)
     return configuration.load(data)
 
 
@@ -222,10 +224,8 @@ def _make_certificate(data: Path, config: Config) -> None:
     )
     certificate_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    key_path.unlink(missing_ok=True)
-    key_path.touch(mode=0o600, exist_ok=False)
-    key_path.write_bytes(pem)
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_safely(key_path, pem)
+    write_safely(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 # --- serve, demo, sample ----------------------------------------------------------------------------------------------

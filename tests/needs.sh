@@ -15,6 +15,9 @@ if [ "${1:-tests}" = bench ]; then
     [ -x /usr/lib/dovecot/lmtp ] || missing="$missing dovecot-lmtpd"
 else
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+    need gcc gcc
+    [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+    need mkfs.ext4 e2fsprogs
     need mbsync isync
     need curl curl
     need swaks "swaks libnet-ssleay-perl"

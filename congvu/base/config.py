@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from congvu.base.disk import write_safely
 from congvu.base.failure import Refused
 
 FILE = "congvu.toml"
@@ -384,11 +385,9 @@ def write_initial(data: Path, config: Config) -> Path:
     """Writes the first `congvu.toml` of a data folder. Raises `Refused("config-exists")` rather than overwrite one."""
     path = data / FILE
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(render(config))
+        write_safely(path, render(config).encode(), new=True)  # [database] url may hold a password
     except FileExistsError:
         raise Refused("config-exists", path=path) from None
-    path.chmod(0o600)  # [database] url may hold a password
     return path
 
 

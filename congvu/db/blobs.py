@@ -194,7 +194,8 @@ class BlobKeeper(Protocol):
     def read(self, blob: Blob, start: int = 0, end: int | None = None) -> bytes:
         """Bytes `start` to `end` of the content. Synchronous: called inside `db.read` functions and worker threads.
 
-        Raises `LookupError` when the bytes are gone and `ValueError` when they are damaged (check reports both).
+        Raises `LookupError` when the bytes are gone and `ValueError` when they are damaged (check reports both);
+        `NotNow("storage-trouble")` when the disk or the store does not answer.
         """
         ...
 

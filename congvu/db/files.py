@@ -19,6 +19,7 @@ from typing import cast
 import zstandard
 from blake3 import blake3
 
+from congvu.base.disk import sync_folder
 from congvu.base.failure import NotNow
 from congvu.base.observe import log, step
 from congvu.db import frames, packs
@@ -44,20 +45,14 @@ class _OpenFile:
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def pread(self, length: int, offset: int) -> bytes:
-        return os.pread(self.fd, length, offset)
+        try:
+            return os.pread(self.fd, length, offset)
+        except OSError as error:
+            raise trouble(error) from error
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             os.close(self.fd)
-
-
-def sync_folder(path: Path) -> None:
-    """Makes the names in a folder safe."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _make_folder(path: Path) -> None:
@@ -159,7 +154,7 @@ class FileKeeper:
                 else:
                     for _ in self.stream(blob, blob.size - 1):  # its head and its last frame
                         pass
-            except (LookupError, ValueError, OSError) as error:
+            except (LookupError, ValueError, NotNow) as error:
                 log.error("blobs: kept once more, since it cannot be read: %s", error)
             else:
                 kept[hash_] = blob
@@ -292,7 +287,7 @@ class FileKeeper:
             yield from packs.scan(path, f"pack/{path.name}")
         for path in sorted((self._folder / "large").glob("*/*")):
             place = f"large/{path.parent.name}/{path.name}"
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, NotNow):
                 table = frames.read_table(_OpenFile(path).pread, place)
                 yield Blob(table.hash, table.size, place)
 
@@ -311,7 +306,7 @@ class FileKeeper:
         if not (offset.isdecimal() and length.isdecimal()) or int(length) > packs.HEADER + SMALL:
             raise ValueError(f"{blob.place}: no place in a pack")
         file = self._file(path, blob)  # held until the read is done: who else opens it, or an eviction, may drop it
-        return packs.read(file.fd, int(offset), int(length), blob, self._decompressor())
+        return packs.read(file.pread, int(offset), int(length), blob, self._decompressor())
 
     # One of each a thread: they are dear to make and not for two at once.
 
@@ -341,6 +336,8 @@ class FileKeeper:
             file = _OpenFile(self._folder / place)
         except FileNotFoundError as error:
             raise LookupError(f"{blob.place}: no such file") from error
+        except OSError as error:
+            raise trouble(error) from error
         with self._files_lock:
             self._files[place] = file
             while len(self._files) > OPEN_FILES:

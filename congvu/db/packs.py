@@ -19,6 +19,7 @@ import zstandard
 from blake3 import blake3
 
 from congvu.db.blobs import Blob, Buffer
+from congvu.db.frames import Pread
 
 MAGIC = b"CVr1"
 RAW, ZSTD = 0, 1
@@ -60,9 +61,9 @@ def _header(head: bytes) -> tuple[bytes, int, int, int] | None:
     return (hash_, raw, stored, form) if magic == MAGIC and form in (RAW, ZSTD) else None
 
 
-def read(fd: int, offset: int, length: int, blob: Blob, decompressor: zstandard.ZstdDecompressor) -> bytes:
+def read(pread: Pread, offset: int, length: int, blob: Blob, decompressor: zstandard.ZstdDecompressor) -> bytes:
     """One whole content, proved by its hash. LookupError: not there; ValueError: damaged."""
-    data = os.pread(fd, length, offset)
+    data = pread(length, offset)
     if len(data) < length:
         raise LookupError(f"{blob.place}: the pack is shorter")
     header = _header(data)

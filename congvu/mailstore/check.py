@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
 
+from congvu.base.failure import NotNow
 from congvu.codec import mime, uidset
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
@@ -129,7 +130,7 @@ _NEVER = (
 def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]:
     """Findings, none when the store is whole.
 
-    `verify(blob)` reads a blob's bytes and raises `LookupError`, `ValueError` or `OSError` when they are gone, damaged
+    `verify(blob)` reads a blob's bytes and raises `LookupError`, `ValueError` or `NotNow` when they are gone, damaged
     or cannot be read; without it only rows are looked at.
     """
     # While letters arrive the index must be seen no later than the store: else it would seem to know too much.
@@ -162,7 +163,7 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
         for hash_, size, place in tx.each("SELECT hash, size, place FROM blob"):
             try:
                 verify(Blob(bytes(hash_), size, place))
-            except (LookupError, ValueError, OSError) as error:
+            except (LookupError, ValueError, NotNow) as error:
                 yield f"blob {bytes(hash_).hex()}: {error}"
 
 

@@ -96,8 +96,8 @@ class House:
     def port(self, name: str) -> int:
         return self.base + OFFSETS[name]
 
-    def start(self, *, kill_at: str = "", file_blocks: int = 0) -> None:
-        more = {"CONGVU_KILL_AT": kill_at} if kill_at else {}
+    def start(self, *, kill_at: str = "", file_blocks: int = 0, environment: Mapping[str, str] | None = None) -> None:
+        more = dict(environment or {}) | ({"CONGVU_KILL_AT": kill_at} if kill_at else {})
         before = len(self.log())
         log = self.data.with_name(f"{self.data.name}.log").open("ab")
         # No file may grow beyond so many blocks of 1 KiB: a full disk for who may not mount one.

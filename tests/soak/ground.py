@@ -18,7 +18,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.house.running import EndedError, House, clean, run
+from tests.house.running import EndedError, House, run
+from tests.soak.disk import Disk, Faults
 
 CODE = Path(__file__).parents[2] / "congvu"
 STEPS = sorted(
@@ -118,6 +119,11 @@ class Cluster:
         self._process.wait()
         self._process = None
 
+    def revive(self) -> None:
+        """Starts it again when it ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            self.start()
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
@@ -151,13 +157,25 @@ EXPECTED = (
     "CrashShutdown",
     "NotNow",
     "BrokenPipeError",
+    "OSError: [Errno 5]",
+    "OSError: [Errno 28]",
+    "apsw.IOError",
+    "apsw.FullError",
 )
 
 
 class Site:
-    """A house with what the soak does to it."""
+    """A house with what the soak does to it. With `disk` its data and its database lie there, and the disk fails."""
 
-    def __init__(self, folder: Path, people: int, workers: int, cluster: Cluster | None, name: str) -> None:
+    def __init__(
+        self, folder: Path, people: int, workers: int, cluster: Cluster | None, name: str, disk: Disk | None = None
+    ) -> None:
+        self.disk = disk
+        self.faults: Faults | None = None
+        if disk is not None:
+            (disk.place / "data").mkdir()
+            (folder / "data").symlink_to(disk.place / "data")
+            self.faults = Faults(folder, disk.place / "data")
         self.cluster = cluster
         self._name = name
         database = cluster.create(name) if cluster else ""
@@ -176,7 +194,8 @@ class Site:
         while True:
             self._log.write_bytes(b"")
             try:
-                self.house.start(kill_at=f"{step}:{count}" if step else "")
+                environment = self.faults.environment if self.faults else {}
+                self.house.start(kill_at=f"{step}:{count}" if step else "", environment=environment)
                 return
             except EndedError:
                 self.house.kill()
@@ -203,10 +222,18 @@ class Site:
         done = run("check", "--data", str(self.house.data), good=False)
         return [] if done.returncode == 0 else [f"congvu check: {(done.stdout + done.stderr)[:3000]}"]
 
+    def power_cut(self) -> None:
+        """Everything that runs loses its disk at the same moment, and dies."""
+        assert self.disk is not None
+        self.disk.cut()
+        self.house.kill()
+        if self.cluster is not None:
+            self.cluster.kill(whole=True)
+        self.disk.again()
+        if self.cluster is not None:
+            self.cluster.start()
+
     def close(self) -> None:
         self.house.kill()
         if self.cluster is not None:
             self.cluster.drop(self._name)
-
-
-__all__ = ["STEPS", "Cluster", "EndedError", "House", "Log", "Site", "clean"]

@@ -32,14 +32,18 @@ from congvu.base.config import load
 from congvu.db import open_database
 from tests.house.running import PASSWORD, House
 from tests.soak.clients import Owner, Sender, World
+from tests.soak.disk import Disk
 from tests.soak.ground import STEPS, Cluster, Site
-from tests.soak.wire import Imap, Lost, NotNow, Wrong
+from tests.soak.wire import Imap, Line, Lost, NotNow, Wrong
 
 PEOPLE = 4
 WORKERS = 3
 KILLS_A_GENERATION = 400  # then a new store: a whole check reads every byte of it
 CHECK_EVERY = 12  # rounds
 WAYS = {"steps": 8, "workers": 6, "all": 5, "parent": 2, "orderly": 1}
+DISK_WAYS = {"power": 8, "faults": 5, "full": 2, "steps": 2, "workers": 1, "all": 1}
+FULL_LEFT = 3 << 20  # bytes that a full disk has left when it begins to be full
+RECOVERY = 40.0  # seconds after which letters and commands go through again, by themselves
 
 
 @dataclass
@@ -100,8 +104,9 @@ class Generation:
     # ---- rounds
 
     async def _round(self) -> None:
-        way = self.chance.choices(list(WAYS), list(WAYS.values()))[0]
-        self._excused = False
+        ways = WAYS if self.site.disk is None else DISK_WAYS
+        way = self.chance.choices(list(ways), list(ways.values()))[0]
+        self._excused = way in {"power", "faults", "full"}
         step, count = "", 0
         if way == "steps":
             step = self.chance.choice(STEPS)
@@ -117,6 +122,10 @@ class Generation:
                 await self._last(self.chance.uniform(3, 7))
             case "workers":
                 await self._workers()
+            case "faults":
+                await self._faults()
+            case "full":
+                await self._full()
             case _:
                 await self._last(self.chance.uniform(0.2, 2.0))
         await self._end(way)
@@ -126,7 +135,7 @@ class Generation:
         """The round goes on for so long; on PostgreSQL its server may be killed meanwhile."""
         end = time.monotonic() + seconds
         cluster = self.site.cluster
-        if cluster is not None and self.chance.random() < 0.35:
+        if cluster is not None and self.site.disk is None and self.chance.random() < 0.35:
             await asyncio.sleep(self.chance.uniform(0, seconds / 2))
             await self._kill_database(cluster)
         while time.monotonic() < end and not self.world.ended:
@@ -139,6 +148,49 @@ class Generation:
         await asyncio.sleep(self.chance.choice((0, 0, 0.3)))
         await asyncio.to_thread(cluster.start)
         self.tally.kills["postgres, all processes" if whole else "postmaster"] += 1
+
+    async def _faults(self) -> None:
+        """Calls fail for a while; then everything goes on by itself."""
+        faults, chance = self.site.faults, self.chance
+        assert faults is not None
+        for _ in range(chance.randrange(1, 4)):
+            await self._last(chance.uniform(0.2, 1.0))
+            rate = chance.choice((0.003, 0.03, 0.3, 1.0))
+            match chance.choice(("write", "sync", "read", "all")):
+                case "write":
+                    faults.set(write=rate, full=chance.random() < 0.6)
+                case "sync":
+                    faults.set(sync=rate)
+                case "read":
+                    faults.set(read=rate)
+                case _:
+                    faults.set(write=rate, sync=rate, read=rate)
+            await self._last(chance.uniform(0.1, 1.5))
+            faults.none()
+        await self._recovers()
+
+    async def _full(self) -> None:
+        disk = self.site.disk
+        assert disk is not None
+        await self._last(self.chance.uniform(0.2, 1.0))
+        await asyncio.to_thread(disk.fill, self.chance.randrange(FULL_LEFT))
+        await self._last(self.chance.uniform(2, 5))
+        await asyncio.to_thread(disk.make_room)
+        if self.site.cluster is not None:  # which gives up when its log has no room, and is started by the system
+            await asyncio.to_thread(self.site.cluster.revive)
+        await self._recovers()
+
+    async def _recovers(self) -> None:
+        """Without a restart letters are taken and commands done again."""
+        before = self.world.done.copy()
+        end = time.monotonic() + RECOVERY
+        while not self.world.ended:
+            more = self.world.done - before
+            if more["letters"] > 3 and more["commands"] > 3:
+                return
+            if time.monotonic() > end:
+                self.world.blame(f"not back to work {RECOVERY:.0f} s after the disk was well again: {more}")
+            await asyncio.sleep(0.05)
 
     async def _workers(self) -> None:
         end = time.monotonic() + self.chance.uniform(4, 9)
@@ -156,6 +208,13 @@ class Generation:
             code = await asyncio.to_thread(house.stop)
             if code:
                 self.world.blame(f"SIGTERM ended the server with {code}")
+            return
+        if way == "power" or (self.site.disk is not None and self.chance.random() < 0.5):
+            self._excused = True
+            Line.dark = True
+            await asyncio.to_thread(self.site.power_cut)
+            Line.dark = False
+            self.tally.kills["power cut"] += 1
             return
         if way == "parent" and house.process.poll() is None:
             # Its workers go on until they notice; the next server waits for them.
@@ -244,25 +303,30 @@ def soak(
     folder: Path,
     log: Path | None = None,
     note: str = "",
+    failing: bool = False,
 ) -> tuple[Tally, list[str]]:
     """Generation after generation until the time is up or the kills are done. Returns what was done and what is
     wrong."""
     tally = Tally()
-    cluster = Cluster(folder / "postgres") if engine == "postgres" else None
     wrong: list[str] = []
     number = 0
+    disk: Disk | None = None
+    cluster: Cluster | None = None
+    until = time.monotonic() + seconds
     try:
-        if cluster is not None:
-            cluster.start()
-        until = time.monotonic() + seconds
         while not wrong and time.monotonic() < until and tally.total() < kills:
             number += 1
             own = f"{seed}/{number}"
             part = Tally()
             place = folder / f"g{number}"
             place.mkdir()
+            disk = Disk(place / "disk") if failing else None
+            if engine == "postgres" and (cluster is None or failing):
+                cluster = Cluster((disk.place if disk else folder) / "postgres")
+                cluster.start()
+                until = max(until, time.monotonic() + 5)
             begun = time.monotonic()
-            site = Site(place, PEOPLE, WORKERS, cluster, f"soak_{number}")
+            site = Site(place, PEOPLE, WORKERS, cluster, f"soak_{number}", disk)
             generation = Generation(site, own, part)
             try:
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -270,10 +334,19 @@ def soak(
                 wrong = generation.wrong
             finally:
                 site.house.kill()
+            if site.faults is not None:
+                names = ("failed writes", "failed syncs", "failed reads")
+                part.done.update(dict(zip(names, site.faults.failed(), strict=True)))
+            write(log, engine, own, part, time.monotonic() - begun, wrong, note)
             if not wrong:
                 site.close()
+            if disk is not None:
+                if cluster is not None:
+                    cluster.stop()
+                disk.close(keep=bool(wrong))
+                disk = None
+            if not wrong:
                 shutil.rmtree(place)
-            write(log, engine, own, part, time.monotonic() - begun, wrong, note)
             tally.kills += part.kills
             tally.done += part.done
             tally.checks += part.checks
@@ -281,6 +354,8 @@ def soak(
     finally:
         if cluster is not None:
             cluster.stop()
+        if disk is not None:
+            disk.close()
     return tally, wrong
 
 
@@ -330,6 +405,7 @@ def main() -> None:
     words.add_argument("--seed", default="")
     words.add_argument("--folder", type=Path, help="where stores are made; default: a new temporary folder")
     words.add_argument("--log", type=Path, help="one JSON line a generation is added to this file")
+    words.add_argument("--failing-disk", action="store_true", help="power cuts, a full disk, failing calls; needs root")
     words.add_argument("--note", default="", help="stands in the log with each generation, as a commit's name")
     words.add_argument("--sum", nargs="+", type=Path, metavar="LOG", help="adds such logs up and ends")
     given = words.parse_args()
@@ -343,7 +419,9 @@ def main() -> None:
         folder = Path(tempfile.mkdtemp(prefix="congvu-soak-", dir=given.folder))
         folder.chmod(0o755)  # PostgreSQL runs as somebody else
         share = given.seconds / len(engines)
-        tally, wrong = soak(engine, share, given.kills, f"{seed}-{engine}", folder, given.log, given.note)
+        tally, wrong = soak(
+            engine, share, given.kills, f"{seed}-{engine}", folder, given.log, given.note, given.failing_disk
+        )
         print(f"{engine}: {tally.total()} kills {dict(tally.kills)}; {dict(tally.done)}; {tally.checks} whole checks")
         if wrong:
             print(f"WRONG, kept in {folder}:", *wrong, sep="\n")

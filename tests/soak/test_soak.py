@@ -3,10 +3,12 @@
 import random
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 
 from tests.soak.clients import letter
+from tests.soak.disk import Disk
 from tests.soak.model import (
     INBOX,
     Append,
@@ -37,6 +39,15 @@ def test_nothing_acknowledged_is_lost(engine: str, tmp_path_factory: pytest.Temp
     assert not wrong, "\n".join(wrong)
     assert tally.total() and tally.checks
     assert tally.done["letters"] and tally.done["commands"] and tally.done["looks"]
+
+
+def test_nothing_is_lost_on_a_disk_that_fails_fills_up_and_loses_power(tmp_path: Path) -> None:
+    reason = Disk.possible()
+    if reason:
+        pytest.skip(f"needs root and loop devices: {reason}")
+    tally, wrong = soak("sqlite", 9, 30, "short-disk-12", tmp_path, failing=True)
+    assert not wrong, "\n".join(wrong)
+    assert tally.kills["power cut"] and tally.checks
 
 
 # ---- the model: what it must take and what it must not

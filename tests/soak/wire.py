@@ -27,7 +27,13 @@ class Wrong(Exception):
 
 
 class Line:
-    """A connection that is read line by line."""
+    """A connection that is read line by line.
+
+    While it is `dark` nothing that still comes is believed: the power is being cut, and what a machine says in the
+    moment after its disk went is said by no real one.
+    """
+
+    dark = False
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -48,7 +54,7 @@ class Line:
             raise Wrong(f"no answer within {PATIENCE:.0f} s") from error
         except OSError as error:
             raise Lost(str(error)) from error
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") or Line.dark:
             raise Lost("end of connection")
         return line
 
@@ -233,6 +239,8 @@ class Imap:
                 break
             text += line[: match.start()] + b"~"
             literals.append(await self._line.exactly(int(match[1])))
+        if b"[SERVERBUG]" in text:
+            raise Wrong(text.decode("utf-8", "replace"))
         if text.startswith(b"* BYE"):
             raise Lost(text.decode("utf-8", "replace"))
         return Answer(text, tuple(literals))

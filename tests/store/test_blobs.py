@@ -370,6 +370,27 @@ def test_large_ones_and_a_failing_disk(
     assert folder.read(put(folder, data)) == data
 
 
+@pytest.mark.parametrize("size", [100, 2 << 20])
+@pytest.mark.parametrize("call", ["pread", "open"])
+def test_a_disk_that_does_not_answer_is_trouble_and_no_damage(
+    folder: files.FileKeeper, monkeypatch: pytest.MonkeyPatch, size: int, call: str
+) -> None:
+    """Else whoever reads a letter then would be told that it is gone."""
+    blob = put(folder, os.urandom(size))
+    folder._files.clear()
+
+    def failing(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        for read in (folder.read, folder.verify, lambda blob: list(folder.stream(blob, 5))):
+            with pytest.raises(NotNow) as caught:
+                read(blob)
+            assert caught.value.code == "storage-trouble"
+    folder.verify(blob)
+
+
 def test_a_really_full_disk(tmp_path: Path) -> None:
     """A file system of 4 MiB; where we may not mount one, the tests with pretended errors must do."""
     place = tmp_path / "small"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from congvu.base.clock import Identifiers, ManualClock
+from congvu.base.failure import NotNow
 from congvu.codec import mime
 from congvu.db import known_in, open_blobs
 from congvu.db.blobs import Blob
@@ -76,6 +77,6 @@ def test_damage_is_found(whole: Database, sql: str, finding: str) -> None:
 
 def test_a_disk_that_does_not_answer_is_a_finding(whole: Database) -> None:
     def verify(_: Blob) -> None:
-        raise OSError(5, "Input/output error")
+        raise NotNow("storage-trouble")
 
     assert len(whole.read_now(lambda tx: list(check.check(tx, verify)))) == 3
