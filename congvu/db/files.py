@@ -271,7 +271,7 @@ class FileKeeper:
                 self._tables[blob.place] = table
                 while len(self._tables) > TABLES:
                     self._tables.popitem(last=False)
-        yield from frames.stream(file.pread, table, blob, start, end, self._decompressor())
+        yield from frames.stream(file.pread, table, blob, start, end, self._decompressor)
 
     def verify(self, blob: Blob) -> None:
         hasher = blake3()

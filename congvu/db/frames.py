@@ -83,9 +83,18 @@ def read_table(pread: Pread, place: str) -> Table:
 
 
 def stream(
-    pread: Pread, table: Table, blob: Blob, start: int, end: int, decompressor: zstandard.ZstdDecompressor
+    pread: Pread,
+    table: Table,
+    blob: Blob,
+    start: int,
+    end: int,
+    decompressor: Callable[[], zstandard.ZstdDecompressor],
 ) -> Iterator[bytes]:
-    """Bytes start to end, a frame at a time. LookupError: cut short; ValueError: damaged."""
+    """Bytes start to end, a frame at a time. LookupError: cut short; ValueError: damaged.
+
+    `decompressor` is asked for each frame: who reads on may be another thread than who began, and two threads must not
+    meet in one.
+    """
     if table.hash != blob.hash or table.size != blob.size:
         raise ValueError(f"{blob.place}: another content lies here")
     for index in range(start // table.frame, -(-end // table.frame)):
@@ -101,7 +110,7 @@ def stream(
             try:
                 if zstandard.frame_content_size(data) != raw_size:
                     raise ValueError(f"{blob.place}: frame {index} is damaged")
-                data = decompressor.decompress(data)
+                data = decompressor().decompress(data)
             except zstandard.ZstdError as error:
                 raise ValueError(f"{blob.place}: frame {index} is damaged: {error}") from error
         yield data if start <= begin and begin + raw_size <= end else data[max(0, start - begin) : end - begin]

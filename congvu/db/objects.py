@@ -90,7 +90,8 @@ class ObjectKeeper:
             return
         pread = self._reader(blob)
         table = frames.read_table(pread, blob.place)
-        yield from frames.stream(pread, table, blob, start, end, zstandard.ZstdDecompressor())
+        decompressor = zstandard.ZstdDecompressor()  # this stream's own
+        yield from frames.stream(pread, table, blob, start, end, lambda: decompressor)
 
     def verify(self, blob: Blob) -> None:
         hasher = blake3()

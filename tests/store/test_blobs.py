@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -368,6 +369,18 @@ def test_large_ones_and_a_failing_disk(
     assert list((tmp_path / "blobs" / "tmp").iterdir()) == []
     assert list(folder.places()) == []
     assert folder.read(put(folder, data)) == data
+
+
+def test_two_streams_that_change_threads_do_not_meet(keeper: BlobKeeper) -> None:
+    """Begun in one thread, read on in others at the same time: each has its own letter's bytes."""
+    blobs = [put(keeper, (os.urandom(60_000).hex() * 60).encode()) for _ in range(4)]
+    for _ in range(3):
+        streams = [keeper.stream(blob) for blob in blobs]
+        begun = [next(stream) for stream in streams]
+        with ThreadPoolExecutor(4) as pool:
+            rest = pool.map(b"".join, streams)
+            for blob, first, more in zip(blobs, begun, rest, strict=True):
+                assert blake3(first + more).digest() == blob.hash
 
 
 @pytest.mark.parametrize("size", [100, 2 << 20])
