@@ -12,7 +12,7 @@ import os
 import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -172,20 +172,36 @@ def _index_of(path: Path) -> Path:
     return path.with_name(path.name + INDEX_SUFFIX)
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """Failures of the engine as the caller shall see them."""
+    try:
+        yield
+    except apsw.Error as error:
+        told = _judge(error)[1]
+        if told is error:
+            raise
+        raise told from error
+
+
 def _connect(path: Path, beside: Path | None = None, synchronous: str = "FULL") -> apsw.Connection:
-    """`beside`: another file whose tables can be read by their names, but not written."""
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    connection = apsw.Connection(str(path), flags=flags, statementcachesize=512)
-    connection.set_busy_timeout(BUSY_MS)
-    connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    connection.execute(f"PRAGMA synchronous={synchronous}")
-    connection.execute("PRAGMA temp_store=MEMORY")
-    connection.execute("PRAGMA case_sensitive_like=ON")  # as PostgreSQL does
-    connection.execute(f"PRAGMA journal_size_limit={LOG_LIMIT}").fetchall()
-    connection.wal_autocheckpoint(0)
-    if beside is not None:
-        connection.execute("ATTACH ? AS beside", (f"{beside.absolute().as_uri()}?mode=ro",))
-    return connection
+    """`beside`: another file whose tables can be read by their names, but not written.
+
+    Raises as a transaction does: a disk that does not answer now may do so for the next who comes.
+    """
+    with _told():
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(str(path), flags=flags, statementcachesize=512)
+        connection.set_busy_timeout(BUSY_MS)
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA case_sensitive_like=ON")  # as PostgreSQL does
+        connection.execute(f"PRAGMA journal_size_limit={LOG_LIMIT}").fetchall()
+        connection.wal_autocheckpoint(0)
+        if beside is not None:
+            connection.execute("ATTACH ? AS beside", (f"{beside.absolute().as_uri()}?mode=ro",))
+        return connection
 
 
 class _Turn:
@@ -328,9 +344,10 @@ class _Copier:
 class _ReadingEnd:
     def __init__(self, path: Path) -> None:
         self._connection = _connect(path, _index_of(path))
-        self._connection.execute("PRAGMA cache_size=-16384")
-        self._connection.execute("PRAGMA beside.cache_size=-16384")
-        self._connection.execute("PRAGMA query_only=ON")
+        with _told():
+            self._connection.execute("PRAGMA cache_size=-16384")
+            self._connection.execute("PRAGMA beside.cache_size=-16384")
+            self._connection.execute("PRAGMA query_only=ON")
         self._execute = self._connection.execute
         self._tx = SqliteTx(self._connection)
 
@@ -363,7 +380,7 @@ class SqliteDatabase:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = GroupWriter(lambda: _WritingEnd(path), committed, "sqlite-writer")
-        with suppress(apsw.Error):  # the first of all makes the file, so that those who only read it find one
+        with suppress(apsw.Error, NotNow):  # the first of all makes the file, so that those who only read it find one
             _connect(_index_of(path)).close()
         self._indexer: GroupWriter | None = (
             None  # the background process, the command line and tests write to the index

@@ -481,7 +481,9 @@ def _threads(tx: Tx, letter: NewLetter, accounts: list[int]) -> dict[int, int]:
 def _after(row: Row, op: Op, flags: int, keywords: tuple[str, ...]) -> tuple[int, str]:
     match op:
         case Op.SET:
-            return flags, " ".join(dict.fromkeys(keywords))
+            # The same words in another order are no change: the message keeps its modseq.
+            same = set(keywords) == set(row.keywords.split())
+            return flags, row.keywords if same else " ".join(dict.fromkeys(keywords))
         case Op.ADD:
             have = row.keywords.split()
             lower = {k.lower() for k in have}

@@ -430,6 +430,26 @@ def test_sqlite_failing_writes(tmp_path: Path) -> None:
     assert sqlite3.connect(tmp_path / "limited.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_sqlite_that_cannot_be_opened_now_is_trouble_for_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are opened when they are first wanted, by then the disk may fail."""
+    import apsw
+
+    db = open_database("sqlite:///late.db", data=tmp_path)
+    db.migrate()
+
+    def failing(*_: object, **__: object) -> None:
+        raise apsw.CantOpenError("unable to open database file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(apsw, "Connection", failing)
+        for ask in (db.read_now, lambda f: asyncio.run(db.look(f))):
+            with pytest.raises(NotNow, match="storage-trouble"):
+                ask(lambda tx: tx.all("SELECT 1"))
+    assert db.read_now(lambda tx: tx.all("SELECT 1")) == [(1,)]
+    assert asyncio.run(db.look(lambda tx: tx.all("SELECT 1"))) == [(1,)]
+    db.close()
+
+
 def test_sqlite_log_does_not_grow_without_end(tmp_path: Path) -> None:
     db = open_database("sqlite:///log.db", data=tmp_path)
     db.migrate()

@@ -157,6 +157,13 @@ def test_flags(store: Store) -> None:
     assert store.do(message.rows, 1, 1, 1, 1)[0].keywords == ""
 
 
+def test_keywords_in_another_order_are_no_change(store: Store) -> None:
+    store.put()
+    store.do(message.store, 1, 1, [1], Op.SET, FLAGGED, ("$A", "$B"), NOW)
+    assert store.do(message.store, 1, 1, [1], Op.SET, FLAGGED, ("$B", "$A"), NOW).changed == []
+    assert store.do(message.store, 1, 1, [1], Op.SET, FLAGGED, ("$B",), NOW).changed[0].keywords == "$B"
+
+
 def test_expunge_only_takes_what_is_flagged_deleted(store: Store) -> None:
     for _ in range(5):
         store.put()
