@@ -477,8 +477,36 @@ _MOST_FINDINGS = 1000  # lines; who has more than that needs no longer list
 
 
 @app.command()
-def check(data: Data) -> None:
+def check(
+    data: Data,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Sửa những gì suy ra được, báo cáo phần mất / mend what can be derived.")
+    ] = False,
+    salvage: Annotated[
+        str,
+        typer.Option(
+            "--salvage",
+            metavar="ADDRESS",
+            help="Cùng --repair: đưa thư không còn ai biết vào hộp “Thư cứu được” của địa chỉ này"
+            " / with --repair: put contents that no letter speaks of into a mailbox of this address.",
+        ),
+    ] = "",
+) -> None:
     """Kiểm tra mọi bất biến của kho thư; sai thì mã thoát 1 và danh sách / test every invariant of the store."""
+    config = configuration.load(data)
+    if salvage and not repair:
+        raise Refused("option-missing", option="--repair")
+    if repair:
+        _repair(config, data, salvage)
+    findings = _findings(config, data)
+    for finding in findings:
+        typer.echo(finding)
+    if findings:
+        raise typer.Exit(1)
+    typer.echo("Kho thư toàn vẹn / the store is whole")
+
+
+def _findings(config: Config, data: Path) -> list[str]:
     from itertools import chain, islice
 
     from congvu.actions import accounts
@@ -486,7 +514,6 @@ def check(data: Data) -> None:
     from congvu.db.engine import Tx
     from congvu.mailstore import check as mailstore
 
-    config = configuration.load(data)
     keeper = open_blobs(config.blobs.url, data=data, worker="check")
 
     def find(tx: Tx) -> list[str]:
@@ -495,14 +522,47 @@ def check(data: Data) -> None:
 
     try:
         with _database(config, data) as database:
-            findings = database.read_now(find)
+            return database.read_now(find)
     finally:
         keeper.close()
-    for finding in findings:
-        typer.echo(finding)
-    if findings:
-        raise typer.Exit(1)
-    typer.echo("Kho thư toàn vẹn / the store is whole")
+
+
+def _repair(config: Config, data: Path, salvage: str) -> None:
+    """The server must stand still, so its lock is taken."""
+    from congvu.db import open_blobs
+    from congvu.directory import addresses
+    from congvu.mailstore.salvage import Repair
+    from congvu.main import alone
+
+    clock = SystemClock()
+    count = 0
+    with alone(data), _database(config, data) as database:
+        database.migrate()
+        keeper = open_blobs(config.blobs.url, data=data, worker="repair")
+        try:
+            holder = None
+            if salvage:
+                full = addresses.checked(salvage)
+                holder = database.read_now(addresses.holders, [full], config.domains[0]).get(full)
+                if holder is None:
+                    raise Refused("no-such-address", address=printable(salvage))
+            work = Repair(database, keeper, clock, Identifiers(clock), WHO)
+            for line in work.run():
+                typer.echo(line)
+                count += 1
+            if holder is not None:
+                for line in work.salvage(holder.account_id):
+                    typer.echo(line)
+                    count += 1
+            orphans = work.orphans()
+        finally:
+            keeper.close()
+    typer.echo(f"Đã sửa / repaired: {count}")
+    if orphans.count:
+        typer.echo(
+            f"Nội dung không thư nào nhắc đến / contents that no letter speaks of: {orphans.count}"
+            f" ({orphans.bytes} bytes); --salvage ADDRESS đưa vào hộp thư / puts them into a mailbox"
+        )
 
 
 @app.command()

@@ -74,7 +74,7 @@ def serve(
 
     Raises `Refused("already-running")` when another `serve` has this data folder and keeps it for 15 seconds.
     """
-    with _alone(data):
+    with alone(data):
         database = open_database(config.database.url, data=data)
         try:
             database.migrate()
@@ -87,7 +87,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def _alone(data: Path) -> Iterator[None]:
+def alone(data: Path) -> Iterator[None]:
     """One `serve` a data folder.
 
     Workers inherit the lock on purpose: when their parent is killed they go on for some seconds, and a new set must not

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from congvu import cli, main
 from congvu.base.config import load
+from congvu.base.failure import Refused
 from congvu.base.observe import Secret
 from congvu.db import open_database
 from congvu.directory import credentials, people
@@ -155,6 +157,40 @@ def test_check_tells_what_is_wrong(data: Path) -> None:
     finally:
         database.close()
     assert "does not exist" in run("check", "--data", data, code=1).stdout
+
+
+def test_repair(data: Path) -> None:
+    run("sample", "--data", data)
+    database = open_database(load(data).database.url, data=data)
+    try:
+        database.write_now(lambda tx: tx.run("UPDATE mailbox SET unseen = 99"))
+        database.write_now(lambda tx: tx.run("UPDATE blob SET place = 'nonsense'"))
+        database.write_now(lambda tx: tx.run("DELETE FROM change"))
+    finally:
+        database.close()
+    assert "counters say" in run("check", "--data", data, code=1).stdout
+    assert "--repair" in run("check", "--data", data, "--salvage", "nthue@angiang.gov.vn", code=2).stderr
+    said = run("check", "--data", data, "--repair").stdout
+    assert "found again at pack/" in said and "written anew" in said and said.endswith("whole\n"), said
+    said = run("check", "--data", data, "--repair").stdout
+    assert "repaired: 0" in said and len(said.splitlines()) == 2
+    database = open_database(load(data).database.url, data=data)
+    try:
+        for table in ("message", "letter", "change"):
+            database.write_now(lambda tx, table=table: tx.run(f"DELETE FROM {table}"))
+    finally:
+        database.close()
+    assert "--salvage" in run("check", "--data", data, "--repair").stdout
+    assert "ai@" in run("check", "--data", data, "--repair", "--salvage", "ai@angiang.gov.vn", code=2).stderr
+    said = run("check", "--data", data, "--repair", "--salvage", "nthue@angiang.gov.vn").stdout
+    assert "put back as UID 1" in said and "no letter speaks of" not in said
+
+
+def test_repair_waits_for_no_running_server(data: Path) -> None:
+    with main.alone(data), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "_LOCK_SECONDS", 0.2)
+        with pytest.raises(Refused, match="already-running"):
+            cli.check(data, repair=True)
 
 
 def test_config() -> None:

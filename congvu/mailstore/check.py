@@ -91,24 +91,6 @@ _NEVER = (
         "SELECT d.address FROM address d LEFT JOIN account a ON a.id = d.account_id WHERE a.id IS NULL",
     ),
     (
-        "account {0}: the text index has read to {1}, the store is at {2}",
-        "SELECT c.account_id, c.indexed, s.modseq FROM text_cursor c JOIN store s ON s.account_id = c.account_id"
-        " WHERE c.indexed > s.modseq",
-    ),
-    (
-        "account {0}: the text index has read everything but knows nothing of letter {1}",
-        "SELECT DISTINCT m.account_id, m.letter_id FROM message m JOIN store s ON s.account_id = m.account_id"
-        " JOIN text_cursor c ON c.account_id = s.account_id WHERE c.indexed = s.modseq"
-        " AND NOT EXISTS (SELECT 1 FROM text_doc t WHERE t.account_id = m.account_id AND t.letter_id = m.letter_id)"
-        " AND NOT EXISTS (SELECT 1 FROM text_doc t WHERE t.account_id = 0 AND t.letter_id = m.letter_id)",
-    ),
-    (
-        "account {0}: the text index has read everything but holds letter {1}, which is in no mailbox",
-        "SELECT t.account_id, t.letter_id FROM text_doc t JOIN store s ON s.account_id = t.account_id"
-        " JOIN text_cursor c ON c.account_id = s.account_id WHERE c.indexed = s.modseq"
-        " AND NOT EXISTS (SELECT 1 FROM message m WHERE m.account_id = t.account_id AND m.letter_id = t.letter_id)",
-    ),
-    (
         "account {0} mailbox {1} UID {2}: its last change, {3}, is not in the change log",
         "SELECT m.account_id, m.mailbox_id, m.uid, m.modseq FROM message m WHERE NOT EXISTS (SELECT 1 FROM change c"
         " WHERE c.account_id = m.account_id AND c.modseq = m.modseq AND c.mailbox_id = m.mailbox_id"
@@ -126,6 +108,28 @@ _NEVER = (
     ),
 )
 
+# The same for the text index.
+_INDEX = (
+    (
+        "account {0}: the text index has read to {1}, the store is at {2}",
+        "SELECT c.account_id, c.indexed, s.modseq FROM text_cursor c JOIN store s ON s.account_id = c.account_id"
+        " WHERE c.indexed > s.modseq",
+    ),
+    (
+        "account {0}: the text index has read everything but knows nothing of letter {1}",
+        "SELECT DISTINCT m.account_id, m.letter_id FROM message m JOIN store s ON s.account_id = m.account_id"
+        " JOIN text_cursor c ON c.account_id = s.account_id WHERE c.indexed = s.modseq"
+        " AND NOT EXISTS (SELECT 1 FROM text_doc t WHERE t.account_id = m.account_id AND t.letter_id = m.letter_id)"
+        " AND NOT EXISTS (SELECT 1 FROM text_doc t WHERE t.account_id = 0 AND t.letter_id = m.letter_id)",
+    ),
+    (
+        "account {0}: the text index has read everything but holds letter {1}, which is in no mailbox",
+        "SELECT t.account_id, t.letter_id FROM text_doc t JOIN store s ON s.account_id = t.account_id"
+        " JOIN text_cursor c ON c.account_id = s.account_id WHERE c.indexed = s.modseq"
+        " AND NOT EXISTS (SELECT 1 FROM message m WHERE m.account_id = t.account_id AND m.letter_id = t.letter_id)",
+    ),
+)
+
 
 def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]:
     """Findings, none when the store is whole.
@@ -134,7 +138,7 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
     or cannot be read; without it only rows are looked at.
     """
     # While letters arrive the index must be seen no later than the store: else it would seem to know too much.
-    tx.one("SELECT account_id FROM text_cursor LIMIT 1")
+    yield from (finding for _, finding in index(tx))
     for sentence, sql in _NEVER:
         for row in tx.each(sql):
             yield sentence.format(*row)
@@ -167,23 +171,56 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
                 yield f"blob {bytes(hash_).hex()}: {error}"
 
 
+def index(tx: Tx) -> Iterator[tuple[int, str]]:
+    """Findings about the text index, each with the account whose index must be made anew."""
+    tx.one("SELECT account_id FROM text_cursor LIMIT 1")
+    for sentence, sql in _INDEX:
+        for row in tx.each(sql):
+            yield row[0], sentence.format(*row)
+
+
 def _log(tx: Tx) -> Iterator[str]:
     """What the change log says came and went is what is there."""
     rows = tx.each(
         "SELECT account_id, mailbox_id, kind, uids, length(letters) FROM change WHERE kind IN (1, 3)"
         " ORDER BY account_id, modseq"
     )
-    for account, changes in groupby(rows, itemgetter(0)):
-        there: dict[int, int] = {}
-        for _, box, kind, uids, letters in changes:
-            count = sum(high - low + 1 for low, high in uidset.ranges(uids))
-            there[box] = there.get(box, 0) + (count if kind == Kind.APPEARED else -count)
+    for account, group in groupby(rows, itemgetter(0)):
+        there: dict[int, tuple[int, int]] = {}
+        for _, box, kind, uids, letters in group:
+            try:
+                count, total = tally(uids)
+            except ValueError:
+                yield f"account {account} mailbox {box}: the change log has UIDs that cannot be read: {uids[:100]!r}"
+                continue
+            sign = 1 if kind == Kind.APPEARED else -1
+            messages, numbers = there.get(box, (0, 0))
+            there[box] = messages + sign * count, numbers + sign * total
             if kind == Kind.VANISHED and letters != 8 * count:
                 yield f"account {account} mailbox {box}: the change log has not the letters of UIDs {uids[:100]}"
-        have: dict[int, int] = dict(tx.all("SELECT id, messages FROM mailbox WHERE account_id = ?", account))
-        for box, count in there.items():
-            if count != have.get(box, 0):
-                yield (
-                    f"account {account} mailbox {box}: after the change log it has {count} messages, not"
-                    f" {have.get(box, 0)}"
-                )
+        have = tallies(tx, account)
+        for box, found in there.items():
+            here = have.get(box, (0, 0))
+            if found[0] != here[0]:
+                yield f"account {account} mailbox {box}: after the change log it has {found[0]} messages, not {here[0]}"
+            elif found != here:
+                yield f"account {account} mailbox {box}: after the change log it has other UIDs than are there"
+
+
+def tally(uids: str) -> tuple[int, int]:
+    """How many UIDs a set has, and their sum. ValueError when it cannot be read."""
+    count = total = 0
+    for low, high in uidset.ranges(uids):
+        count += high - low + 1
+        total += (low + high) * (high - low + 1) // 2
+    return count, total
+
+
+def tallies(tx: Tx, account: int) -> dict[int, tuple[int, int]]:
+    """The same of the messages that are there, by mailbox."""
+    return {
+        box: (count, int(total))
+        for box, count, total in tx.all(
+            "SELECT mailbox_id, count(*), sum(uid) FROM message WHERE account_id = ? GROUP BY mailbox_id", account
+        )
+    }

@@ -140,13 +140,38 @@ def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
         int(now),
         _TOUCH_AFTER,
     )
+    columns = ", ".join(PARSED)
+    values = parsed(scan)
     tx.run(
-        "INSERT INTO letter (id, hash, size, prefix, envelope, structure, parts, sent, subject, sender, recipients,"
-        " preview, shared, sort_subject, thread_keys) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO letter (id, hash, size, prefix, shared, {columns})"  # noqa: S608  constant columns
+        f" VALUES (?, ?, ?, ?, ?{', ?' * len(values)})",
         letter.id,
         letter.blob.hash,
         letter.size,
         letter.prefix,
+        int(letter.shared),
+        *values,
+    )
+
+
+# The columns of a letter that its bytes say; a repair works them out anew.
+PARSED = (
+    "envelope",
+    "structure",
+    "parts",
+    "sent",
+    "subject",
+    "sender",
+    "recipients",
+    "preview",
+    "sort_subject",
+    "thread_keys",
+)
+
+
+def parsed(scan: Scan) -> tuple[object, ...]:
+    """The values of `PARSED`."""
+    return (
         scan.envelope,
         scan.structure,
         scan.parts,
@@ -155,7 +180,6 @@ def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
         scan.sender,
         scan.recipients,
         scan.preview,
-        int(letter.shared),
         fold(scan.base.text)[:SORT_SUBJECT],
         thread_keys(scan.base, scan.message_id, scan.references[: scan.ancestors]),
     )

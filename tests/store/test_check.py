@@ -35,6 +35,8 @@ DAMAGE = [
     ("DELETE FROM change WHERE kind = 3", "after the change log it has 3 messages, not 2"),
     ("UPDATE change SET letters = NULL WHERE kind = 3", "has not the letters"),
     ("UPDATE change SET uids = '1:9' WHERE modseq = 2", "after the change log"),
+    ("UPDATE change SET uids = 'x' WHERE kind = 1", "cannot be read: 'x'"),
+    ("UPDATE message SET uid = 3 WHERE uid = 2", "other UIDs than are there"),
     ("UPDATE mailbox SET recent_from = 99 WHERE id = 1", "recent from 99"),
     ("UPDATE store SET last_uid_validity = 1", "last UIDVALIDITY is 1"),
     ("UPDATE mailbox SET role = 'junk' WHERE id = 1", "2 mailboxes have the role junk"),
