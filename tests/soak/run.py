@@ -82,7 +82,11 @@ class Generation:
         tasks = [asyncio.create_task(self._client(client)) for client in (*self.senders, *self.owners)]
         try:
             rounds = 0
-            while not self.world.ended and self.tally.total() - before < kills and time.monotonic() < until:
+            while (
+                not self.world.ended
+                and self.tally.total() - before < kills
+                and (time.monotonic() < until or not self._something_happened())
+            ):
                 await self._round()
                 rounds += 1
                 if rounds % CHECK_EVERY == 0 and not self.world.ended:
@@ -94,6 +98,11 @@ class Generation:
             await asyncio.to_thread(self.site.house.kill)
             await asyncio.gather(*tasks)
             self.tally.done += self.world.done
+
+    def _something_happened(self) -> bool:
+        """On a slow machine the time may be over before there was anything to look at."""
+        done = self.world.done
+        return self.tally.total() >= 2 and done["letters"] > 0 and done["commands"] > 0
 
     async def _client(self, client: Sender | Owner) -> None:
         try:
