@@ -166,3 +166,26 @@ def test_imaplib_the_old_way(house: House) -> None:
     assert old.status("INBOX", "(MESSAGES UIDNEXT)")[1][0].startswith(b"INBOX (MESSAGES 2 UIDNEXT 6")
     assert old.close()[0] == "OK"
     old.logout()
+
+
+def test_a_folder_is_sorted_and_put_into_conversations(client: imapclient.IMAPClient) -> None:
+    client.create_folder("Xếp")
+    letters = [
+        ("Re: Họp", "b", "<a@x>", 2),
+        ("Ân", "c", "", 3),
+        ("họp", "a", "", 1),
+        ("Re: Ân", "d", "<mat@x> <c@x>", 4),
+    ]
+    for subject, name, above, day in letters:
+        message = EmailMessage(policy=policy.SMTP)
+        message["Subject"], message["Message-ID"] = subject, f"<{name}@x>"
+        message["Date"] = f"{day} Nov 2026 08:00:00 +0700"
+        if above:
+            message["References"] = above
+        message.set_content("x")
+        client.append("Xếp", message.as_bytes())
+    client.select_folder("Xếp")
+    assert client.sort(["REVERSE DATE"]) == [4, 2, 1, 3]
+    assert client.sort(["SUBJECT", "DATE"], ["SUBJECT", "ân"], "UTF-8") == [2, 4]
+    assert client.thread("REFERENCES") == ((3, 1), (2, 4))
+    assert client.thread("ORDEREDSUBJECT", ["SUBJECT", "hop"], "UTF-8") == ((3, 1),)
