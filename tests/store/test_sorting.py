@@ -3,7 +3,10 @@
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from congvu.base.vietnamese import fold
 from congvu.db.engine import Database
 from congvu.mailstore import changes, mailbox, message, scan, sorting
 from congvu.mailstore.changes import Kind
@@ -110,3 +113,41 @@ def test_what_vanished(store: Store) -> None:
 def test_some_mailboxes(store: Store) -> None:
     assert {box.name for box in store.db.read_now(mailbox.some, 1, [1, 2, 99])} == {"INBOX", "Thư đã gửi"}
     assert store.db.read_now(mailbox.some, 1, []) == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-(2**40), 2**40), st.sampled_from(["", "a", "ab", "ă", "Ấ", "b", "ba", "日"])),
+        max_size=12,
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 4),
+)
+def test_keys_are_ordered_as_what_they_stand_for(
+    letters: list[tuple[int, str]], back: bool, text_first: bool, size: int
+) -> None:
+    """Against Python's own sorting, whatever is first and whatever is the other way round, in runs of any size."""
+    keys = (
+        [(Key.SUBJECT, back), (Key.ARRIVAL, not back)] if text_first else [(Key.ARRIVAL, not back), (Key.SUBJECT, back)]
+    )
+    rows = [
+        (uid, fold(text), when) if text_first else (uid, when, fold(text))
+        for uid, (when, text) in enumerate(letters, 1)
+    ]
+
+    class Rows:
+        def all(self, sql: str, account: int, box: int, *uids: int) -> list[tuple[object, ...]]:
+            return rows
+
+    runs = [
+        sorting.run(Rows(), 1, 1, list(range(at + 1, min(at + size, len(rows)) + 1)), keys, 1000)  # type: ignore[arg-type]
+        for at in range(0, len(rows), size)
+    ]
+    wanted = list(range(1, len(letters) + 1))
+    for key, reverse in reversed(keys):  # stable, backwards too: the last key first
+        wanted.sort(
+            key=lambda uid: fold(letters[uid - 1][1]).encode() if key is Key.SUBJECT else letters[uid - 1][0],
+            reverse=reverse,
+        )
+    assert list(sorting.merged(runs)) == wanted
