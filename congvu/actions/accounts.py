@@ -10,7 +10,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -52,12 +52,18 @@ _REST = 50  # renewing rests so many times as long as it worked: it takes a fift
 _MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one
 
 
+TokenJudge = Callable[[str, Secret], Awaitable[bool]]  # address in full, token → does it speak for the address?
+
+
 class Doors:
     """Sign-in for every protocol of one process. Failures are counted in its memory; what was proved is remembered by
     all that share `proofs`."""
 
-    def __init__(self, db: Database, clock: Clock, config: Config, proofs: Proofs) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, config: Config, proofs: Proofs, tokens: TokenJudge | None = None
+    ) -> None:
         self._db = db
+        self._tokens = tokens  # whoever gives out tokens; a province's sign-on comes with its own issue
         self._clock = clock
         self._config = config
         self._proofs = proofs
@@ -107,6 +113,20 @@ class Doors:
             hmac.digest(self._fake, f"{use} {address}".encode("utf-8", "replace"), "sha256") for use in ("s", "k", "v")
         )
         return ScramKeys(salt[:16], credentials.SCRAM_ITERATIONS, key, server)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Is there somebody who judges the tokens of OAUTHBEARER?"""
+        return self._tokens is not None
+
+    async def token_good(self, login: str, token: Secret, ip: str) -> bool:
+        """Does the token speak for this login? `signed_in` is to follow. Raises `NotNow`: too-many-attempts, and what
+        the judge raises."""
+        if self._tokens is None:
+            return False
+        address = self._full(login)
+        self._failures.check(ip, address)
+        return await self._tokens(address, token)
 
     async def signed_in(self, login: str, ip: str = "") -> SignedIn:
         """Who this is, after a SCRAM proof. Raises as `sign_in`."""

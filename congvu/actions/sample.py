@@ -201,7 +201,7 @@ async def write_letters(
             spool = blobs.spool()
             try:
                 spool.write(content)
-                await mail.append(held.account_id, box, spool, 0 if box == "INBOX" else 1, received=sent)
+                await mail.put(held.account_id, box, spool, 0 if box == "INBOX" else 1, received=sent)
             finally:
                 spool.close()
             count += 1

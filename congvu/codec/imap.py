@@ -92,6 +92,13 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
+class Compress:
+    """COMPRESS (RFC 4978)."""
+
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
 class Enable:
     """ENABLE: words in capitals."""
 
@@ -150,7 +157,8 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """LIST and LSUB (RFC 5258, 5819, 6154). `select`, `returns`: options in capitals; `status`: items of STATUS()."""
+    """LIST and LSUB (RFC 5258, 5819, 6154). `select`, `returns`: options in capitals; `status`: items of STATUS();
+    `metadata`: entries of METADATA() (RFC 9590)."""
 
     reference: str
     patterns: tuple[str, ...]
@@ -158,6 +166,7 @@ class Listing:
     returns: frozenset[str] = frozenset()
     status: tuple[str, ...] = ()
     extended: bool = False
+    metadata: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +175,6 @@ class Status:
 
     mailbox: str
     items: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """APPEND up to the message's literal, which is streamed. `utf8`: it stands in UTF8 (…) (RFC 6855)."""
-
-    mailbox: str
-    flags: int
-    keywords: tuple[str, ...]
-    received: int | None
-    utf8: bool
 
 
 @dataclass(frozen=True, slots=True)

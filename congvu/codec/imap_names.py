@@ -9,7 +9,7 @@ from binascii import Error
 
 LONGEST = 1000  # characters of a name that anybody may have: a pattern that asks for more matches nothing
 
-_SHIFTED = re.compile(r"&([^-]*)-")
+_SHIFTED = re.compile(r"&([^&-]*)-")  # an "&" within would make a row of them cost the square of its length
 _OUTSIDE = re.compile(r"[^\x20-\x7e]+")
 
 

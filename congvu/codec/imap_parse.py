@@ -10,8 +10,8 @@ from base64 import b64decode
 from binascii import Error
 
 from congvu.codec.imap import (
-    Append,
     Authenticate,
+    Compress,
     Copy,
     Create,
     Enable,
@@ -32,6 +32,7 @@ from congvu.codec.imap import (
     StoreOp,
     Uids,
 )
+from congvu.codec.imap_resources import entries
 from congvu.codec.imap_words import Bad, TooBig, Words
 
 MAX_ITEMS = 200  # of one FETCH
@@ -76,6 +77,13 @@ def decode_base64(text: bytes) -> bytes:
         return b64decode(text, validate=True)
     except (Error, ValueError):
         raise Bad("base64 expected") from None
+
+
+def compress(w: Words) -> Compress:
+    w.space()
+    mechanism = w.word()
+    w.end()
+    return Compress(mechanism)
 
 
 def enable(w: Words) -> Enable:
@@ -201,9 +209,10 @@ def rename(w: Words) -> Rename:
 
 STATUS_ITEMS = frozenset(
     {"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "MAILBOXID"}
+    | {"APPENDLIMIT", "DELETED-STORAGE"}
 )
 LIST_SELECT = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
-LIST_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS"})
+LIST_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS", "METADATA"})
 
 
 def _status_items(w: Words) -> tuple[str, ...]:
@@ -260,6 +269,7 @@ def listing(w: Words) -> Listing:
         patterns.append(w.pattern())
     returns: list[str] = []
     items: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     if w.skip(b" ") and not w.at_end():
         extended = True
         if w.word() != "RETURN":
@@ -275,41 +285,12 @@ def listing(w: Words) -> Listing:
             if option == "STATUS":
                 w.space()
                 items = _status_items(w)
+            elif option == "METADATA":  # RFC 9590
+                w.space()
+                metadata = entries(w)
             returns.append(option)
     w.end()
-    return Listing(reference, tuple(patterns), chosen, frozenset(returns), items, extended)
-
-
-def append_head(w: Words) -> Append | None:
-    """What stands before the message's literal; the words end where its announcement begins.
-
-    None when not even the mailbox is complete: then the literal that follows is the mailbox's name.
-    """
-    w.space()
-    if w.at_end():
-        return None
-    mailbox = w.mailbox()
-    w.space()
-    bits = 0
-    keywords: tuple[str, ...] = ()
-    received = None
-    if w.peek() == b"(":
-        bits, keywords = w.flags()
-        w.space()
-    if w.peek() == b'"':
-        received = w.date_time()
-        w.space()
-    utf8 = w.data[w.at : w.at + 6].upper() == b"UTF8 ("
-    if utf8:
-        w.at += 6
-    if not w.at_end():
-        w.bad("literal")
-    return Append(mailbox, bits, keywords, received, utf8)
-
-
-def no_append(w: Words) -> Append:
-    """APPEND that ended without a literal."""
-    w.bad("literal")
+    return Listing(reference, tuple(patterns), chosen, frozenset(returns), items, extended, metadata)
 
 
 def uids(w: Words) -> Uids:
@@ -426,13 +407,13 @@ def _item(w: Words) -> FetchItem:
     name = found[0].decode().upper() if found else w.bad("item")
     base = name.removesuffix(".PEEK")
     if w.peek() == b"[" and base in {"BODY", "BINARY", "BINARY.SIZE"} and name != "BINARY.SIZE.PEEK":
-        section = _section(w, binary=base != "BODY")
+        found_section = section(w, binary=base != "BODY")
         partial = None
         if base != "BINARY.SIZE" and (found := w.take(_PARTIAL)):
             partial = int(found[1]), int(found[2])
             if max(partial) >= 2**32:
                 w.bad("partial")
-        return FetchItem(f"{base}[]", section, partial, name != base or base == "BINARY.SIZE")
+        return FetchItem(f"{base}[]", found_section, partial, name != base or base == "BINARY.SIZE")
     if name not in PLAIN_ITEMS:
         raise Bad("unknown FETCH item")
     if name == "PREVIEW":
@@ -440,7 +421,8 @@ def _item(w: Words) -> FetchItem:
     return FetchItem(name)
 
 
-def _section(w: Words, binary: bool) -> Section:
+def section(w: Words, binary: bool) -> Section:
+    """`[…]` of BODY and BINARY, with its brackets."""
     w.expect(b"[")
     start = w.at
     part: tuple[int, ...] = ()

@@ -1,4 +1,5 @@
-"""SASL, the server's side: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677).
+"""SASL, the server's side: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677), and
+OAUTHBEARER (RFC 7628).
 
 Exchanges without a socket or a database: bytes as they are before base64 go in, a step comes out that says what to do
 next. The caller checks passwords and fetches keys; for a login that does not exist it brings invented keys that are
@@ -58,7 +59,15 @@ class Rejected:
     code: str
 
 
-Step = Challenge | Credentials | KeysWanted | Accepted | Rejected
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token to be checked by the caller: `exchange.judged(…)` gives the next step."""
+
+    login: str
+    token: str = field(repr=False)
+
+
+Step = Challenge | Credentials | KeysWanted | Token | Accepted | Rejected
 
 
 class Exchange(Protocol):
@@ -300,6 +309,49 @@ class Scram:
         return Challenge(b"v=" + base64.b64encode(hmac.digest(self._keys.server, said, "sha256")), final=True)
 
 
+_BEARER = re.compile(
+    rb"(?:n|y),a=(?P<name>[^,\x01]{1,960}),\x01(?P<pairs>(?:[A-Za-z]+=[\t\n\r\x20-\x7e]*\x01)*)\x01", re.DOTALL
+)
+_AUTH = re.compile(rb"(?:^|\x01)auth=bearer +([A-Za-z0-9\-._~+/]+=*)\x01", re.IGNORECASE)
+
+
+class Bearer:
+    """OAUTHBEARER (rfc7628 3.1): a login and a token that somebody else has given out. The caller judges the token."""
+
+    __slots__ = ("_login", "_state")
+
+    def __init__(self) -> None:
+        self._login = ""
+        self._state = "first"
+
+    def step(self, response: bytes | None) -> Step:
+        if response is None:
+            return Challenge(b"") if self._state == "first" else _BAD
+        state, self._state = self._state, "over"
+        if state == "told" or len(response) > LONGEST:  # whatever the client says to its failure
+            return Rejected("bad-credentials") if state == "told" else _BAD
+        found = _BEARER.fullmatch(response) if state == "first" else None
+        token = _AUTH.search(found["pairs"]) if found else None
+        if found is None or token is None:
+            return _BAD
+        try:
+            self._login = _sasl_name(found["name"])
+        except ValueError:
+            return _BAD
+        self._state = "token"
+        return Token(self._login, token[1].decode())
+
+    def judged(self, good: bool) -> Step:
+        """Goes on after `Token`. A client whose token was not good is told why before the exchange fails."""
+        if self._state != "token":
+            raise RuntimeError("no token was asked about")
+        if good:
+            self._state = "over"
+            return Accepted(self._login)
+        self._state = "told"
+        return Challenge(b'{"status":"invalid_token"}')
+
+
 def mechanisms(bindings: Mapping[str, bytes], plain: bool) -> list[str]:
     """What to offer: the -PLUS only where it can work; those that show the password only when `plain` (with TLS)."""
     names = ["SCRAM-SHA-256-PLUS"] if bindings else []
@@ -307,8 +359,11 @@ def mechanisms(bindings: Mapping[str, bytes], plain: bool) -> list[str]:
     return [*names, "PLAIN", "LOGIN"] if plain else names
 
 
-def begin(mechanism: str, bindings: Mapping[str, bytes], nonce: Callable[[], str]) -> Plain | Login | Scram | None:
-    """A new exchange, or None for a mechanism that is not known (or not possible on this connection)."""
+def begin(
+    mechanism: str, bindings: Mapping[str, bytes], nonce: Callable[[], str], tokens: bool = False
+) -> Plain | Login | Scram | Bearer | None:
+    """A new exchange, or None for a mechanism that is not known (or not possible on this connection). `tokens`: there
+    is somebody to judge them."""
     match mechanism.upper():
         case "PLAIN":
             return Plain()
@@ -318,5 +373,7 @@ def begin(mechanism: str, bindings: Mapping[str, bytes], nonce: Callable[[], str
             return Scram(False, bindings, nonce())
         case "SCRAM-SHA-256-PLUS" if bindings:
             return Scram(True, bindings, nonce())
+        case "OAUTHBEARER" if tokens:
+            return Bearer()
         case _:
             return None

@@ -65,6 +65,11 @@ _NEVER = (
         "SELECT m.account_id, m.mailbox_id, m.uid, m.letter_id FROM message m LEFT JOIN letter l ON l.id = m.letter_id"
         " WHERE l.id IS NULL OR l.size <> m.size",
     ),
+    (
+        "account {0} mailbox {1}: has metadata but does not exist",
+        "SELECT DISTINCT m.account_id, m.mailbox_id FROM metadata m LEFT JOIN mailbox b ON b.account_id = m.account_id"
+        " AND b.id = m.mailbox_id WHERE b.id IS NULL AND m.mailbox_id <> 0",
+    ),
     ("letter {0}: no blob", "SELECT l.id FROM letter l LEFT JOIN blob b ON b.hash = l.hash WHERE b.hash IS NULL"),
     (
         "letter {0}: what sorting and threading need of it is damaged",

@@ -176,6 +176,7 @@ def delete(tx: Tx, account_id: int, name: str, now: float) -> None:
         "SELECT uid, letter_id FROM message WHERE account_id = ? AND mailbox_id = ? ORDER BY uid", account_id, box.id
     )
     tx.run("DELETE FROM message WHERE account_id = ? AND mailbox_id = ?", account_id, box.id)
+    tx.run("DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ?", account_id, box.id)
     tx.run("DELETE FROM mailbox WHERE account_id = ? AND id = ?", account_id, box.id)
     tx.run(
         "UPDATE store SET used = used - ?, messages = messages - ? WHERE account_id = ?",
@@ -265,6 +266,17 @@ def claim_recent(tx: Tx, account_id: int, mailbox_id: int) -> int:
     if row[0] != row[1]:
         tx.run("UPDATE mailbox SET recent_from = uid_next WHERE account_id = ? AND id = ?", account_id, mailbox_id)
     return int(row[0])
+
+
+def deleted_bytes(tx: Tx, account_id: int) -> dict[int, int]:
+    r"""Bytes of the messages flagged \Deleted by mailbox (RFC 9208), those without any left out."""
+    return dict(
+        tx.all(
+            "SELECT mailbox_id, CAST(sum(size) AS BIGINT) FROM message WHERE account_id = ? AND (flags & 8) <> 0"
+            " GROUP BY mailbox_id",
+            account_id,
+        )
+    )
 
 
 def quota(tx: Tx, account_id: int) -> Quota:

@@ -60,6 +60,16 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A letter on its way into one account's mailbox; `received` is its INTERNALDATE."""
+
+    letter: NewLetter
+    flags: int
+    keywords: tuple[str, ...]
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """Where a letter came to lie."""
 
@@ -267,6 +277,74 @@ def place(
     _insert(tx, messages)
     changes.record_appeared(tx, log)
     return [answers[t.account_id] for t in targets]
+
+
+def place_run(
+    tx: Tx, account_id: int, mailbox_id: int, arrivals: Sequence[Arrival], now: float
+) -> tuple[int, int, int] | None:
+    """Puts letters, in their order, into one mailbox as one change: the first UID, UIDVALIDITY and the modseq; None
+    when the mailbox does not exist.
+
+    The caller holds the account, has found room for them and has made their keywords known.
+    """
+    count = len(arrivals)
+    sizes = [a.letter.size for a in arrivals]
+    modseq = changes.advance(tx, account_id)
+    box = tx.one(
+        "UPDATE mailbox SET uid_next = uid_next + ?, messages = messages + ?, unseen = unseen + ?,"
+        " deleted = deleted + ?, size = size + ?, modseq = ? WHERE account_id = ? AND id = ?"
+        " RETURNING uid_next, uid_validity",
+        count,
+        count,
+        sum(not a.flags & SEEN for a in arrivals),
+        sum(bool(a.flags & DELETED) for a in arrivals),
+        sum(sizes),
+        modseq,
+        account_id,
+        mailbox_id,
+    )
+    if box is None:
+        return None
+    tx.run(
+        "UPDATE store SET used = used + ?, messages = messages + ? WHERE account_id = ?", sum(sizes), count, account_id
+    )
+    for a in arrivals:
+        keep_letter(tx, a.letter, now)
+    threads = [_threads(tx, a.letter, [account_id])[account_id] for a in arrivals]
+    first = box[0] - count
+    _insert(
+        tx,
+        [
+            (
+                account_id,
+                mailbox_id,
+                uid,
+                a.letter.id,
+                thread,
+                modseq,
+                a.flags,
+                " ".join(a.keywords),
+                a.received,
+                int(now),
+                size,
+            )
+            for uid, (a, thread, size) in enumerate(zip(arrivals, threads, sizes, strict=True), first)
+        ],
+    )
+    changes.record(tx, account_id, modseq, mailbox_id, Kind.APPEARED, range(first, box[0]))
+    return first, box[1], modseq
+
+
+def take_out(tx: Tx, account_id: int, mailbox_id: int, uid: int) -> None:
+    r"""Removes one message that exists, \Deleted or not. The caller holds the account."""
+    chosen = _chosen(tx, account_id, mailbox_id, [uid])
+    _remove(tx, account_id, mailbox_id, chosen, changes.advance(tx, account_id))
+    tx.run(
+        "UPDATE store SET used = used - ?, messages = messages - ? WHERE account_id = ?",
+        sum(r.size for r in chosen),
+        len(chosen),
+        account_id,
+    )
 
 
 def uids(tx: Tx, account_id: int, mailbox_id: int) -> "array[int]":

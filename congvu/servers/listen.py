@@ -14,6 +14,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from congvu.base.observe import log
 from congvu.codec.lines import LineBuffer
+from congvu.servers.deflate import Deflate
 
 HELD = 65_536  # input beyond this that nobody asked for yet: reading stops until the session catches up
 TURN = 64  # lines taken without waiting before other connections have their turn
@@ -96,9 +98,9 @@ class Stream(asyncio.Protocol):
     """One connection. All methods belong to the event loop's thread; one reader at a time."""
 
     # fmt: off
-    __slots__ = ("_at_rest", "_buffer", "_closing", "_ended", "_eof", "_held", "_loop", "_lost", "_need", "_nudged",
-                 "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_taken", "_timer", "_timer_at", "_tls",
-                 "_transport", "_write_by", "_writer", "peer", "port")
+    __slots__ = ("_at_rest", "_buffer", "_closing", "_deflate", "_ended", "_eof", "_held", "_loop", "_lost", "_need",
+                 "_nudged", "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_taken", "_timer", "_timer_at",
+                 "_tls", "_transport", "_write_by", "_writer", "peer", "port")
     # fmt: on
 
     def __init__(self, peer: str = "", port: int = 0, tls: Tls | None = None) -> None:
@@ -107,6 +109,7 @@ class Stream(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._buffer = LineBuffer()
+        self._deflate: Deflate | None = None  # rfc4978: both directions are compressed
         self._tls = tls
         self._ssl: ssl.SSLObject | None = None
         self._reader: asyncio.Future[None] | None = None  # somebody waits for input
@@ -133,14 +136,19 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        self._buffer.feed(data)
+        if self._deflate is None:
+            self._buffer.feed(data)
+        else:
+            self._deflate.feed(data)
+            self._unpack()
         waiting = len(self._buffer)
+        more = self._deflate is not None and self._deflate.pending
         if self._reader is not None:
-            if waiting < self._need:
+            if waiting < self._need and not more:
                 return
             self._wake()
         # Also when the reader has just been woken: it runs later, and the loop reads on meanwhile, megabytes at a time.
-        if waiting > HELD and not self._held and self._transport is not None:
+        if (waiting > HELD or more) and not self._held and self._transport is not None:
             self._held = True
             self._transport.pause_reading()
 
@@ -200,7 +208,7 @@ class Stream(asyncio.Protocol):
             if self._stopping:
                 raise Stopping
             by = by or self._loop.time() + timeout
-            await self._wait(1, by, at_rest=True)
+            await self._wait(1, by, at_rest=True, nudges=nudges)
 
     async def exactly(self, count: int, timeout: float) -> bytes:  # noqa: ASYNC109
         """The next `count` bytes, all held in memory: the caller bounds `count`. The time is for all of them."""
@@ -228,28 +236,45 @@ class Stream(asyncio.Protocol):
         if self._at_rest:
             self._wake()
 
+    def interrupt(self, error: BaseException) -> None:
+        """Makes the reader that waits now raise `error`; without one nothing happens."""
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_exception(error)
+
     # writing
 
     def write(self, data: bytes) -> None:
         """Queues bytes for sending. Silent once the peer is gone: the next read or `drain` tells."""
         if self._transport is not None and not self._lost and not self._closing:
+            if self._deflate is not None:
+                data = self._deflate.pack(data)
+            if data:
+                self._transport.write(data)
+
+    def _flush(self) -> None:
+        """What a compressor holds back leaves."""
+        if self._deflate is not None and self._transport is not None and (data := self._deflate.flush()):
             self._transport.write(data)
 
     async def drain(self, timeout: float = 300.0) -> None:  # noqa: ASYNC109
         """Waits while much written output has not left. Raises `Gone` or `TooSlow`."""
         if self._lost or self._closing:
             raise Gone
+        self._flush()
         if self._stuck:
-            self._writer = self._loop.create_future()
-            self._write_by = self._loop.time() + timeout
-            self._arm(self._write_by)
-            try:
-                await self._writer
-            finally:
-                self._writer = None
-                self._write_by = _NEVER
+            if self._writer is None:
+                self._writer = self._loop.create_future()
+                self._writer.add_done_callback(self._drained)
+                self._write_by = self._loop.time() + timeout
+                self._arm(self._write_by)
+            await asyncio.shield(self._writer)  # it may be somebody else's too
             if self._lost:
                 raise Gone
+
+    def _drained(self, writer: asyncio.Future[None]) -> None:
+        writer.exception()  # looked at, also when nobody waits any more
+        self._writer = None
+        self._write_by = _NEVER
 
     # the connection
 
@@ -300,6 +325,18 @@ class Stream(asyncio.Protocol):
         # What is buffered now came after the handshake: from the first step of start_tls on, TLS has had the input.
         self._use(transport)
 
+    @property
+    def compressed(self) -> bool:
+        return self._deflate is not None
+
+    def compress(self) -> None:
+        """From here on both directions are compressed (rfc4978 3); the protocol's go-ahead has just been written."""
+        self._deflate = Deflate()
+        early = self._buffer.chunk(len(self._buffer))
+        if early:
+            self._deflate.feed(early)
+            self._unpack()
+
     def stop(self) -> None:
         """Shutdown: the next time the session waits for a command, `line` raises `Stopping`."""
         self._stopping = True
@@ -314,6 +351,7 @@ class Stream(asyncio.Protocol):
         """
         if self._closing or self._lost or self._transport is None:
             return
+        self._flush()
         self._closing = True
         self._buffer.clear()
         if self._held:
@@ -345,7 +383,17 @@ class Stream(asyncio.Protocol):
 
     # inside
 
-    async def _wait(self, need: int, by: float, at_rest: bool = False) -> None:
+    async def _wait(self, need: int, by: float, at_rest: bool = False, nudges: bool = False) -> None:
+        if self._deflate is not None:
+            if self._deflate.pending and not self._closing:
+                self._need = need
+                self._unpack()
+                await asyncio.sleep(0)  # a little that came may unpack to very much: the others have their turn
+                return
+            if not self._lost and not self._closing:
+                self._flush()
+            if nudges:  # IDLE: it may last for hours
+                self._deflate.rest()
         if self._lost or self._eof or self._closing:
             raise Gone
         self._need = need
@@ -362,6 +410,19 @@ class Stream(asyncio.Protocol):
             self._reader = None
             self._at_rest = False
             self._read_by = _NEVER
+
+    def _unpack(self) -> None:
+        """Takes what is wanted, and not much more, out of what came compressed."""
+        deflate = self._deflate
+        wanted = max(self._need, HELD)
+        try:
+            while deflate is not None and deflate.pending:
+                self._buffer.feed(deflate.unpack())
+                # Nothing there: within a line that is dropped as it comes, however long it may be.
+                if len(self._buffer) >= wanted or not self._buffer:
+                    break
+        except zlib.error:
+            self.abort()  # nothing that follows means anything
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():

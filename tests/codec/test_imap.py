@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from congvu.codec import imap_parse as parse
 from congvu.codec import uidset
 from congvu.codec.imap import (
-    Append,
     Authenticate,
     Copy,
     Create,
@@ -259,20 +258,6 @@ def test_other_charsets_are_told_apart() -> None:
         search(Words(b" CHARSET windows-1258 ALL"))
 
 
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        (b" ", None),
-        (b" INBOX ", Append("INBOX", 0, (), None, False)),
-        (b" {5}\r\nINBOX (\\Seen x) ", Append("INBOX", 1, ("x",), None, False)),
-        (b' INBOX "22-Nov-2026 07:00:00 +0700" ', Append("INBOX", 0, (), 1795305600, False)),
-        (b' INBOX () " 2-Nov-2026 07:00:00 -0130" UTF8 (', Append("INBOX", 0, (), 1793608200, True)),
-    ],
-)
-def test_append_up_to_its_letter(text: bytes, wanted: Append | None) -> None:
-    assert parse.append_head(Words(text)) == wanted
-
-
 def test_passwords_do_not_show() -> None:
     assert "secret" not in repr(parse.login(Words(b" an secret")))
     assert "hush" not in repr(Authenticate("PLAIN", b"hush"))
@@ -343,6 +328,13 @@ def test_list_patterns_as_plain_recursion_says(pattern: str, name: str) -> None:
         return bool(n) and p[0] == n[0] and matches(p[1:], n[1:])
 
     assert Pattern(pattern).matches(name) is matches(pattern, name)
+
+
+def test_a_row_of_shifts_costs_no_more_than_its_length() -> None:
+    begin = time.process_time()
+    assert decode_utf7("&" * 300_000) == "&" * 300_000
+    assert time.process_time() - begin < 5.0  # it was half an hour
+    assert decode_utf7("&&AZA-&-") == "&\u0190&"
 
 
 def test_a_pattern_as_long_as_a_command_costs_no_more_than_a_name() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from congvu.codec import sasl
-from congvu.codec.sasl import Accepted, Challenge, Credentials, KeysWanted, Rejected, Scram
+from congvu.codec.sasl import Accepted, Challenge, Credentials, KeysWanted, Rejected, Scram, Token
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 KEYS = sasl.derive_keys("pencil", SALT, 4096)
@@ -149,6 +149,45 @@ def test_login() -> None:
     early = sasl.Login()
     assert early.step(b"an@x.vn") == Challenge(b"Password:")
     assert early.step(b"") == Rejected("bad-auth-message")
+
+
+@pytest.mark.parametrize(
+    ("response", "step"),
+    [
+        (None, Challenge(b"")),
+        (
+            b"n,a=an@xa.test,\x01host=mail.xa.test\x01port=143\x01auth=Bearer vF9dft4qmT.c2-_~+/==\x01\x01",
+            Token("an@xa.test", "vF9dft4qmT.c2-_~+/=="),
+        ),
+        (b"y,a=a=2Cb@xa.test,\x01auth=bearer  x\x01\x01", Token("a,b@xa.test", "x")),
+        (b"n,a=an@xa.test,\x01\x01", Rejected("bad-auth-message")),  # asks which tokens are taken; none is known
+        (b"n,,\x01auth=Bearer x\x01\x01", Rejected("bad-auth-message")),
+        (b"p=x,a=an,\x01auth=Bearer x\x01\x01", Rejected("bad-auth-message")),
+        (b"n,a=an,\x01auth=Basic x\x01\x01", Rejected("bad-auth-message")),
+        (b"n,a=an,\x01auth=Bearer x y\x01\x01", Rejected("bad-auth-message")),
+        (b"n,a=an,\x01auth=Bearer x\x01", Rejected("bad-auth-message")),
+        (b"n,a=an,\x01auth=Bearer x\x01\x01more", Rejected("bad-auth-message")),
+        (b"n,a=a=n,\x01auth=Bearer x\x01\x01", Rejected("bad-auth-message")),
+        (b"n,a=an,\x01host=a\x01xauth=Bearer x\x01\x01", Rejected("bad-auth-message")),
+        (b"n,a=an,\x01auth=Bearer " + b"x" * sasl.LONGEST + b"\x01\x01", Rejected("bad-auth-message")),
+    ],
+)
+def test_bearer(response: bytes | None, step: sasl.Step) -> None:
+    assert sasl.Bearer().step(response) == step
+
+
+def test_a_bad_token_is_told_before_the_exchange_fails() -> None:
+    exchange = sasl.Bearer()
+    exchange.step(b"n,a=an,\x01auth=Bearer x\x01\x01")
+    assert isinstance(exchange.judged(False), Challenge)
+    assert exchange.step(b"n,a=an,\x01auth=Bearer good\x01\x01") == Rejected("bad-credentials")
+    assert exchange.step(b"n,a=an,\x01auth=Bearer good\x01\x01") == Rejected("bad-auth-message")
+    exchange = sasl.Bearer()
+    assert "geheim" not in repr(exchange.step(b"n,a=an,\x01auth=Bearer geheim\x01\x01"))
+    assert exchange.judged(True) == Accepted("an")
+    assert sasl.begin("OAUTHBEARER", {}, lambda: "x") is None
+    with pytest.raises(RuntimeError):
+        sasl.Bearer().judged(True)
 
 
 def test_keys_have_a_text_form() -> None:

@@ -376,3 +376,31 @@ def test_ten_thousand_rows(db: Database, config: Config, ids: Identifiers, tmp_p
     assert taken < 30  # what the issue asks for; about a second here
     assert seen[-1] == (10_000, 10_000) and seen == sorted(seen)
     print(f"10,000 rows: {taken:.1f} s")
+
+
+def test_tokens_go_to_whoever_judges_them(db: Database, ids: Identifiers, config: Config) -> None:
+    add(db, ids, "nthue", None)
+    asked: list[tuple[str, str]] = []
+
+    async def judge(address: str, token: Secret) -> bool:
+        asked.append((address, token.reveal()))
+        return token.reveal() == "good"
+
+    async def talk() -> None:
+        without, doors = (Doors(db, ManualClock(), config, Proofs(), tokens) for tokens in (None, judge))
+        assert not without.takes_tokens
+        assert not await without.token_good("nthue", Secret("good"), "10.0.0.1")
+        assert doors.takes_tokens
+        assert await doors.token_good("nthue", Secret("good"), "10.0.0.1")
+        assert (await doors.signed_in("nthue", "10.0.0.1")).address == "nthue@angiang.gov.vn"
+        for _ in range(config.limits.sign_in_failures):
+            assert not await doors.token_good("nthue", Secret("bad"), "10.0.0.1")
+            doors.failed("nthue", "10.0.0.1")
+        count = len(asked)
+        with pytest.raises(NotNow, match="too-many-attempts"):
+            await doors.token_good("nthue", Secret("good"), "10.0.0.1")
+        assert len(asked) == count
+        without.close(), doors.close()
+
+    asyncio.run(talk())
+    assert asked[0] == ("nthue@angiang.gov.vn", "good")

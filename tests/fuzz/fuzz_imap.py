@@ -1,8 +1,10 @@
 """IMAP commands: assembled and parsed as the server does, with and without UTF-8 enabled; names and patterns too."""
 
+from contextlib import suppress
+
+from congvu.codec import imap_append, imap_url
 from congvu.codec.imap_names import Pattern, decode_utf7, encode_utf7
-from congvu.codec.imap_parse import append_head
-from congvu.codec.imap_words import Assembly, Bad, Words, literal_at_end
+from congvu.codec.imap_words import Assembly, Bad, Words
 from congvu.servers.imap.commands import TABLE
 
 SEEDS: list[bytes] = [
@@ -18,6 +20,9 @@ SEEDS: list[bytes] = [
     b"a STATUS INBOX (MESSAGES UIDNEXT HIGHESTMODSEQ)\r\n",
     b'a APPEND INBOX (\\Seen $x) "22-Nov-2026 07:05:00 +0700" {5+}\r\nhello\r\n',
     b"a APPEND INBOX UTF8 (~{5+}\r\nhello)\r\n",
+    b" {5+}\r\nINBOX (\\Seen $x) {1+}\r\na (x) ~{1+}\r\nb\r\n",
+    b' 5 INBOX CATENATE (URL "/INBOX;UIDVALIDITY=5/;UID=3/;SECTION=1.MIME" TEXT {1+}\r\nb UTF8 (~{1+}\r\nc))\r\n',
+    b"imap://an;AUTH=*@mail.x/Th%C6%B0/;UID=9/;SECTION=HEADER.FIELDS%20(To)/;PARTIAL=0.100",
     b"a SEARCH RETURN (MIN MAX) CHARSET UTF-8 OR (SUBJECT {3+}\r\nabc UNSEEN) NOT 1:*,5 SINCE 1-Jan-2026\r\n",
     b'a SEARCH MODSEQ "/flags/\\\\draft" all 620162338 HEADER X-Y "" KEYWORD $z LARGER 10\r\n',
     b"a SELECT x (QRESYNC (67890007 20050715194045000 41,43:211 (1,5 2,9)) CONDSTORE)\r\n",
@@ -34,6 +39,11 @@ SEEDS: list[bytes] = [
     b"a STORE 2 FLAGS \\Seen \\Flagged\r\n",
     b"a UID MOVE 1,3:4 Trash\r\n",
     b"a UID EXPUNGE 5\r\n",
+    b'a SETQUOTA "" (STORAGE 5 MESSAGE 6)\r\n',
+    b'a GETMETADATA (DEPTH infinity MAXSIZE 9) "" (/private/comment /shared/vendor/x)\r\n',
+    b"a SETMETADATA INBOX (/private/comment NIL /shared/comment ~{3+}\r\na\0b)\r\n",
+    b'a LIST "" % RETURN (METADATA (/private/comment) STATUS (DELETED-STORAGE))\r\n',
+    b"a COMPRESS DEFLATE\r\n",
 ]
 WORDS = [name.encode() for name in TABLE] + [b"(", b")", b"NOT ", b"OR ", b"BODY[", b"<0.5>", b"{3+}\r\n", b"&", b"1:*"]
 
@@ -41,6 +51,10 @@ WORDS = [name.encode() for name in TABLE] + [b"(", b")", b"NOT ", b"OR ", b"BODY
 def one(data: bytes) -> None:
     for utf8 in (False, True):
         _conversation(data, utf8)
+        for replacing in (False, True):
+            _letters(data, utf8, replacing)
+    with suppress(ValueError):
+        imap_url.parse(data[:4000].decode("latin-1"))
     text = data[:2000].decode("utf-8", "replace")
     decoded = decode_utf7(text)
     if text.isprintable() and text.isascii():
@@ -49,6 +63,25 @@ def one(data: bytes) -> None:
 
 
 run = one
+
+
+def _letters(data: bytes, utf8: bool, replacing: bool) -> None:
+    """As one APPEND or REPLACE, read to its end or its first error."""
+    line, _, rest = data.partition(b"\n")
+    reading = imap_append.read(line.removesuffix(b"\r"), 0, utf8, replacing)
+    try:
+        event = next(reading)
+        while True:
+            answer = b""
+            if isinstance(event, imap_append.Held | imap_append.Text):
+                size = event.literal.size
+                held, rest = rest[:size], rest[size:]
+                line, _, rest = rest.partition(b"\n")
+                line = line.removesuffix(b"\r")
+                answer = line if isinstance(event, imap_append.Text) else held + line
+            event = reading.send(answer)
+    except (StopIteration, Bad):
+        pass
 
 
 def _conversation(data: bytes, utf8: bool) -> None:
@@ -60,13 +93,8 @@ def _conversation(data: bytes, utf8: bool) -> None:
                 end = data.find(b"\n", at)
                 line = data[at:] if end < 0 else data[at:end].removesuffix(b"\r")
                 at = len(data) if end < 0 else end + 1
-                if literal := literal_at_end(line):
-                    words = Words(assembly.command() + line[: literal.start], utf8)
-                    words.tag()
-                    words.space()
-                    if words.word() == "APPEND":
-                        append_head(words)
-                if assembly.line(line) is None or literal is None:
+                literal = assembly.line(line)
+                if literal is None:
                     break
                 assembly.literal(data[at : at + literal.size])
                 at += literal.size

@@ -54,7 +54,7 @@ class Way:
     async def append(self, content: bytes, account: int) -> None:
         with self.blobs.spool() as spool:
             spool.write(content)
-            await self.mail.append(account, "Thư nháp", spool)
+            await self.mail.put(account, "Thư nháp", spool)
 
     def close(self) -> None:
         self.blobs.close()

@@ -125,6 +125,11 @@ class FakeDoors:
     def failed(self, login: str, ip: str) -> None:
         pass
 
+    takes_tokens = False
+
+    async def token_good(self, login: str, token: Secret, ip: str) -> bool:
+        return token.reveal() == "tin-dung"
+
 
 @dataclass
 class Program:
@@ -408,9 +413,9 @@ def test_many_are_moved_in_portions_and_copied_in_one(program: Program, monkeypa
         # nothing to move still minds the mailbox's name
         assert (await client.ask(b"UID MOVE 99 nothing"))[-1].startswith(b"t NO [TRYCREATE]")
         monkeypatch.setattr(message, "MAX_MESSAGES", 8)
-        assert (await client.ask(b"COPY 1 x"))[-1].startswith(b"t NO [LIMIT] This account holds")
+        assert (await client.ask(b"COPY 1 x"))[-1].startswith(b"t NO [OVERQUOTA] This account holds")
         client.send(b"a APPEND INBOX {9}\r\n")
-        assert (await client.line()).startswith(b"a NO [LIMIT]")
+        assert (await client.line()).startswith(b"a NO [OVERQUOTA]")
 
     talk(program, go)
 

@@ -6,9 +6,22 @@ dialog in `tests/talk/imap/`.
 
 from congvu.codec import imap_notify, imap_search
 from congvu.codec import imap_parse as parse
+from congvu.codec import imap_resources as resources
 from congvu.codec.imap import Fetch, Search
 from congvu.codec.imap_words import Bad
-from congvu.servers.imap import fetch, mailboxes, messages, notify, resync, search, signin, sort
+from congvu.servers.imap import (
+    append,
+    fetch,
+    mailboxes,
+    messages,
+    metadata,
+    notify,
+    quota,
+    resync,
+    search,
+    signin,
+    sort,
+)
 from congvu.servers.imap.session import (
     ANY,
     KNOWN,
@@ -20,6 +33,7 @@ from congvu.servers.imap.session import (
     Session,
     Tell,
     row,
+    taking,
 )
 from congvu.servers.listen import Manners, Stream, Tls
 
@@ -60,7 +74,9 @@ async def _uid_search(session: Session, command: Search) -> Done:
     return await search.run(session, command, True)
 
 
-_AUTH = ("AUTH=SCRAM-SHA-256-PLUS", "AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")
+_AUTH = ("AUTH=SCRAM-SHA-256-PLUS", "AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN", "AUTH=OAUTHBEARER")
+_QUOTA = ("QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE")
+_METADATA = ("METADATA", "METADATA-SERVER", "LIST-METADATA")
 _SEARCH = ("ESEARCH", "SEARCHRES", "WITHIN", "PARTIAL", "INPROGRESS")
 _FETCH = ("BINARY", "OBJECTID", "SAVEDATE", "PREVIEW")
 _ENABLE = ("ENABLE", "UTF8=ACCEPT", "UIDONLY")
@@ -84,6 +100,15 @@ TABLE = {
             Tell.NOTHING,
             capabilities=("SASL-IR", *_AUTH),
         ),
+        row(
+            "UNAUTHENTICATE",
+            KNOWN,
+            parse.nothing,
+            signin.unauthenticate,
+            Tell.NOTHING,
+            capabilities=("UNAUTHENTICATE",),
+        ),
+        row("COMPRESS", KNOWN, parse.compress, signin.compress, Tell.NOTHING, capabilities=("COMPRESS=DEFLATE",)),
         row("ENABLE", UNSELECTED, parse.enable, signin.enable, capabilities=_ENABLE),
         row("SELECT", KNOWN, parse.select, mailboxes.select, Tell.NOTHING, capabilities=("CONDSTORE", "QRESYNC")),
         row("EXAMINE", KNOWN, parse.select, mailboxes.examine, Tell.NOTHING),
@@ -96,7 +121,12 @@ TABLE = {
         row("LSUB", KNOWN, parse.lsub, mailboxes.lsub),
         row("NAMESPACE", KNOWN, parse.nothing, mailboxes.namespace, capabilities=("NAMESPACE",)),
         row("STATUS", KNOWN, parse.status, mailboxes.status, capabilities=("STATUS=SIZE",)),
-        row("APPEND", KNOWN, parse.no_append, messages.append_without_letter, letter=messages.append),
+        taking("APPEND", KNOWN, append.append, capabilities=("MULTIAPPEND", "CATENATE", "APPENDLIMIT")),
+        row("GETQUOTA", KNOWN, resources.get_quota, quota.get_quota, capabilities=_QUOTA),
+        row("GETQUOTAROOT", KNOWN, parse.named, quota.get_quota_root),
+        row("SETQUOTA", KNOWN, resources.set_quota, quota.set_quota),
+        row("GETMETADATA", KNOWN, resources.get_metadata, metadata.get, capabilities=_METADATA),
+        row("SETMETADATA", KNOWN, resources.set_metadata, metadata.put),
         row("IDLE", KNOWN, parse.nothing, mailboxes.idle, capabilities=("IDLE",)),
         row("NOTIFY", KNOWN, imap_notify.notify, notify.notify, Tell.NOW, capabilities=("NOTIFY",)),
         row("CHECK", SELECTED, parse.nothing, signin.noop, Tell.NOW),
@@ -104,6 +134,8 @@ TABLE = {
         row("UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",)),
         row("EXPUNGE", SELECTED, parse.nothing, messages.expunge),
         row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",)),
+        taking("REPLACE", SELECTED, append.replace, capabilities=("REPLACE",)),
+        taking("UID REPLACE", SELECTED, append.uid_replace),
         row("SEARCH", SELECTED, imap_search.search, _search, Tell.HELD, capabilities=_SEARCH),
         row("UID SEARCH", SELECTED, imap_search.search, _uid_search),
         row("SORT", SELECTED, imap_search.sort, sort.sort, Tell.HELD, capabilities=("SORT", "SORT=DISPLAY", "ESORT")),

@@ -5,8 +5,9 @@ person sees (NFC, "/" between levels); how it is written on the wire is the sess
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from congvu.base.failure import Refused
 from congvu.codec.imap import Create, Listing, Named, Nothing, Rename, Select, Status
@@ -15,7 +16,8 @@ from congvu.codec.imap_words import Bad
 from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, message, scan
 from congvu.mailstore.mailbox import Mailbox
-from congvu.servers.imap import resync
+from congvu.mailstore.metadata import of_all
+from congvu.servers.imap import metadata, resync
 from congvu.servers.imap.session import Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_lines
 
@@ -178,17 +180,23 @@ async def namespace(session: Session, _: Nothing) -> Done:
 
 
 async def status(session: Session, command: Status) -> Done:
-    box = await session.services.db.look(mailbox.find, session.account_id, command.mailbox)
+    db = session.services.db
+    box = await db.look(mailbox.find, session.account_id, command.mailbox)
     if box is None:
         raise Refused("no-such-mailbox", name=command.mailbox[:100])
+    deleted: Mapping[int, int] = {}
+    if "DELETED-STORAGE" in command.items and box.deleted:
+        deleted = await db.read(mailbox.deleted_bytes, session.account_id)
     if "HIGHESTMODSEQ" in command.items:
         session.enable("CONDSTORE")  # rfc7162 3.1
-    session.send(status_line(session, box, command.items))
+    session.send(status_line(session, box, command.items, deleted))
     return Done()
 
 
-def status_line(session: Session, box: Mailbox, items: Iterable[str]) -> bytes:
-    """`* STATUS name (MESSAGES 3 …)`."""
+def status_line(
+    session: Session, box: Mailbox, items: Iterable[str], deleted: Mapping[int, int] = MappingProxyType({})
+) -> bytes:
+    """`* STATUS name (MESSAGES 3 …)`; `deleted`: what `mailbox.deleted_bytes` tells, where it is asked for."""
     values = {
         "MESSAGES": box.messages,
         "RECENT": max(0, min(box.uid_next - box.recent_from, box.messages)),
@@ -199,6 +207,8 @@ def status_line(session: Session, box: Mailbox, items: Iterable[str]) -> bytes:
         "SIZE": box.size,
         "HIGHESTMODSEQ": max(box.modseq, 1),
         "MAILBOXID": f"({mailbox_id(session.account_id, box)})",
+        "DELETED-STORAGE": deleted.get(box.id, 0),  # rfc9208 4.1.4
+        "APPENDLIMIT": session.services.config.limits.message_bytes,  # rfc7889 4
     }
     text = " ".join(f"{item} {values[item]}" for item in items)
     return b"* STATUS %b (%b)\r\n" % (session.name(box.name), text.encode())
@@ -211,6 +221,10 @@ async def listing(session: Session, command: Listing) -> Done:
     boxes, subscribed = await session.services.db.read(_gather, session.account_id)
     if "HIGHESTMODSEQ" in command.status:
         session.enable("CONDSTORE")
+    db = session.services.db
+    deleted = await db.read(mailbox.deleted_bytes, session.account_id) if "DELETED-STORAGE" in command.status else {}
+    asked = [metadata.entry(name) for name in command.metadata]
+    notes = await db.read(of_all, session.account_id, session.account_id, asked) if asked else {}
     lines = []
     for entry in entries(boxes, subscribed, command):
         extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if entry.child_info else b""
@@ -219,7 +233,9 @@ async def listing(session: Session, command: Listing) -> Done:
             said = ("\\Noselect", *said)  # who knows rfc3501 only must not select it either
         lines.append(b'* LIST (%b) "/" %b%b\r\n' % (" ".join(said).encode(), session.name(entry.name), extra))
         if command.status and entry.box is not None:
-            lines.append(status_line(session, entry.box, command.status))
+            lines.append(status_line(session, entry.box, command.status, deleted))
+        if command.metadata and entry.box is not None:
+            lines.append(metadata.line(session, entry.name, command.metadata, notes.get(entry.box.id, {})))
     for piece in pieces(lines):
         session.send(piece)
     return Done()

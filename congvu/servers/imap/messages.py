@@ -1,4 +1,4 @@
-"""IMAP commands that change messages: STORE, COPY, MOVE, EXPUNGE, APPEND.
+"""IMAP commands that change messages: STORE, COPY, MOVE, EXPUNGE.
 
 Each is one transaction, or one for every few thousand messages where the RFC allows it, so that nobody else waits long
 for the writer. The answer comes after the commit.
@@ -8,15 +8,14 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from congvu.base.failure import NotNow, Refused
+from congvu.base.failure import Refused
 from congvu.codec import uidset
-from congvu.codec.imap import Append, Copy, Nothing, Store, StoreOp, Uids
-from congvu.codec.imap_words import Bad, Literal
+from congvu.codec.imap import Copy, Nothing, Store, StoreOp, Uids
 from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message, scan
 from congvu.mailstore.message import Op
 from congvu.servers.imap.progress import Progress
-from congvu.servers.imap.session import CHUNK, Done, Session, pieces
+from congvu.servers.imap.session import Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
 
 AT_ONCE = 5_000  # messages in one transaction: some tens of milliseconds of the one writer
@@ -221,67 +220,3 @@ async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:
             session.hint()
             progress.done += len(chunk)
     return Done(gone=bool(doomed))
-
-
-# APPEND
-
-
-def _may_append(tx: Tx, account_id: int, name: str, size: int) -> None:
-    """Refuses before the letter is sent what would be refused after it."""
-    if mailbox.find(tx, account_id, name) is None:
-        raise Refused("no-such-mailbox", name=name[:100], target=True)
-    quota = mailbox.quota(tx, account_id)
-    if quota.messages >= message.MAX_MESSAGES:
-        raise Refused("too-many-letters", limit=message.MAX_MESSAGES)
-    if quota.limit and quota.used + size > quota.limit:
-        raise Refused("over-quota")
-
-
-async def append_without_letter(session: Session, _: Append) -> Done:
-    """The parser refuses an APPEND that has no literal; nothing comes here."""
-    raise Bad("literal expected")
-
-
-async def append(session: Session, head: Append, literal: Literal) -> Done:
-    """rfc9051 6.3.12. The letter streams to the blob keeper's spool and is never held whole."""
-    services = session.services
-    limit = services.config.limits.message_bytes
-    spool = services.blobs.spool()
-    try:
-        try:
-            if not literal.size:
-                raise Bad("empty letter")
-            if literal.size > limit:
-                raise Refused("letter-too-big", limit=limit)
-            await services.db.look(_may_append, session.account_id, head.mailbox, literal.size)
-        except Exception:
-            await session.refuse_letter(literal)
-            raise
-        if literal.waits:
-            session.send(b"+ OK\r\n")
-        left, failure = literal.size, None
-        while left:
-            chunk = await session.stream.chunk(min(left, CHUNK), session.patience())
-            left -= len(chunk)
-            if failure is None:
-                try:
-                    spool.write(chunk)
-                except NotNow as error:  # the disk is full: what is on its way is taken all the same
-                    failure = error
-        rest = await session.rest_of_line()
-        if failure is not None:
-            raise failure
-        if rest.rstrip(b" ") != (b")" if head.utf8 else b""):
-            raise Bad("end of command expected after the letter")
-        placed = await services.mail.append(
-            session.account_id, head.mailbox, spool, head.flags, head.keywords, head.received
-        )
-    except Refused as error:
-        if error.code == "no-such-mailbox":
-            raise Refused(error.code, target=True, **{k: v for k, v in error.facts.items() if k != "target"}) from None
-        raise
-    finally:
-        spool.close()
-    if session.selected is not None and session.selected.mailbox_id == placed.mailbox_id:
-        session.hint()
-    return Done(f"APPENDUID {placed.uid_validity} {placed.uid}")

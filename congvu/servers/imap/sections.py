@@ -77,6 +77,10 @@ class Letter:
             self._bytes = self._blobs.read(self.body.blob, 0, end if end <= self.root.body else None)
         return head + self._bytes[start:end]
 
+    def stream(self, start: int, end: int) -> Iterator[bytes]:
+        """The same, piece by piece."""
+        return _raw(self._blobs, Stretch(b"", b"", self.body, start, end))
+
 
 def span(letter: Letter, section: Section) -> tuple[int, int] | None:
     """Where a section lies, counted from the start of the prefix; None when the letter has no such section.
@@ -106,6 +110,20 @@ def span(letter: Letter, section: Section) -> tuple[int, int] | None:
     if section.text == "TEXT":
         return before + inner.body, before + inner.end
     return before + inner.header, before + inner.body
+
+
+def portion(letter: Letter, wanted: Section, partial: tuple[int, int] | None) -> tuple[int, Iterator[bytes]] | None:
+    """The size of a section and its bytes, read as they are taken; None when the letter has no such section."""
+    found = span(letter, wanted)
+    if found is None:
+        return None
+    if wanted.text.startswith("HEADER.FIELDS"):
+        block = letter.read(found[0], min(found[1], found[0] + FIELDS_WITHIN))
+        chosen = mime.select_fields(block, wanted.fields, wanted.text == "HEADER.FIELDS.NOT")
+        start, end = _cut(0, len(chosen), partial)
+        return end - start, iter((chosen[start:end],))
+    start, end = _cut(*found, partial)
+    return end - start, letter.stream(start, end)
 
 
 def _cut(start: int, end: int, partial: tuple[int, int] | None) -> tuple[int, int]:

@@ -7,6 +7,7 @@ before sign-in; each command gets exactly one tagged answer; what the client doe
 """
 
 import asyncio
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -15,23 +16,23 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
+from congvu.actions.mail import Mail
 from congvu.base.clock import Clock
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
 from congvu.base.texts import say
-from congvu.codec.imap import Append, astring
+from congvu.codec.imap import astring
 from congvu.codec.imap_names import encode_utf7
-from congvu.codec.imap_parse import append_head
 from congvu.codec.imap_words import Assembly, Bad, BadCharset, Literal, TooBig, Words, literal_at_end
 from congvu.codec.lines import WEB, LineTooLong
 from congvu.codec.sasl import ScramKeys
-from congvu.db.blobs import BlobKeeper, Spool
+from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.mailstore import mailbox
-from congvu.mailstore.message import Placed
+from congvu.mailstore.metadata import MAX_VALUE
 from congvu.servers.imap.view import Selected, read_news
-from congvu.servers.listen import Nudged, Stream, Tls, TooSlow
+from congvu.servers.listen import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
 A = TypeVar("A")
 
@@ -88,7 +89,7 @@ class Row:
     run: Callable[["Session", Any], Awaitable[Done | None]]  # None: it has answered itself
     tell: Tell
     capabilities: tuple[str, ...]
-    letter: Callable[["Session", Append, Literal], Awaitable[Done]] | None  # takes the letter off the wire itself
+    takes: Callable[["Session", bytes, int], Awaitable[None]] | None  # reads its arguments off the wire itself
 
 
 def row(
@@ -99,10 +100,28 @@ def row(
     tell: Tell = Tell.ALL,
     *,
     capabilities: tuple[str, ...] = (),
-    letter: Callable[["Session", Append, Literal], Awaitable[Done]] | None = None,
 ) -> Row:
     """A row whose parser and run function fit each other."""
-    return Row(name, states, parse, run, tell, capabilities, letter)
+    return Row(name, states, parse, run, tell, capabilities, None)
+
+
+def taking(
+    name: str,
+    states: frozenset[State],
+    takes: Callable[["Session", bytes, int], Awaitable[None]],
+    *,
+    capabilities: tuple[str, ...] = (),
+) -> Row:
+    """A command that carries letters: it is given its first line and where its arguments begin, and answers itself."""
+    return Row(name, states, _takes, _takes_itself, Tell.ALL, capabilities, takes)
+
+
+def _takes(w: Words) -> Any:
+    w.bad("literal")
+
+
+async def _takes_itself(_session: "Session", _: Any) -> Done | None:
+    raise Bad("literal expected")
 
 
 class SignedIn(Protocol):
@@ -121,20 +140,19 @@ class Doors(Protocol):
     async def scram_keys(self, login: str, ip: str) -> ScramKeys: ...
     async def signed_in(self, login: str, ip: str) -> SignedIn: ...
     def failed(self, login: str, ip: str) -> None: ...
+    @property
+    def takes_tokens(self) -> bool: ...
+    async def token_good(self, login: str, token: Secret, ip: str) -> bool: ...
 
 
-class Mail(Protocol):
-    """What is asked of `actions.mail.Mail`."""
+class Underway(Protocol):
+    """Commands that have been read and whose answers are still to come (`append.Underway`)."""
 
-    async def append(
-        self,
-        account_id: int,
-        mailbox_name: str,
-        spool: Spool,
-        flags: int,
-        keywords: tuple[str, ...],
-        received: float | None,
-    ) -> Placed: ...
+    async def settled(self) -> None:
+        """Waits until all of them are answered."""
+        ...
+
+    def cancel(self) -> None: ...
 
 
 class Wake(Protocol):
@@ -194,12 +212,20 @@ RESPONSE_CODES = {
     "role-unknown": "USEATTR",
     "too-many-mailboxes": "LIMIT",
     "too-many-keywords": "LIMIT",
-    "too-many-letters": "LIMIT",
+    "too-many-letters": "OVERQUOTA",
+    "metadata-too-big": f"METADATA MAXSIZE {MAX_VALUE}",
+    "metadata-too-many": "METADATA TOOMANY",
+    "metadata-not-yours": "NOPERM",
+    "metadata-unknown": "CANNOT",
+    "quota-not-yours": "NOPERM",
+    "no-such-quota-root": "NONEXISTENT",
     "copy-too-many": "LIMIT",
     "thread-too-many": "LIMIT",
     "over-quota": "OVERQUOTA",
     "disk-full": "OVERQUOTA",
     "letter-too-big": "TOOBIG",
+    "compression-active": "COMPRESSIONACTIVE",
+    "append-too-many": "LIMIT",
     "mailbox-read-only": "READ-ONLY",
     "expunge-issued": "EXPUNGEISSUED",
     "bad-credentials": "AUTHENTICATIONFAILED",
@@ -213,6 +239,7 @@ RESPONSE_CODES = {
     "uid-required": "UIDREQUIRED",
     "bad-event": "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)",
 }
+_APPEND = re.compile(rb"[^ ]{1,100} APPEND ", re.IGNORECASE)  # may follow another before that is answered
 # Answered BAD: the client's programmer must look.
 _SYNTAX = frozenset({"bad-sequence", "imap-syntax", "uid-required"})
 # Commands whose messages are sequence numbers: none of them after ENABLE UIDONLY (rfc9586 3).
@@ -241,6 +268,7 @@ class Session:
         "state",
         "stream",
         "tag",
+        "underway",
         "watch",
     )
 
@@ -254,6 +282,7 @@ class Session:
         self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, QRESYNC, UTF8=ACCEPT, UIDONLY
         self.selected: Selected | None = None
         self.tag = "*"  # of the command that runs
+        self.underway: Underway | None = None  # APPENDs whose letters are on their way to the disk
         self.watch: Watch | None = None  # NOTIFY
         self._table = table
         self._limits = services.config.limits
@@ -311,8 +340,11 @@ class Session:
         here = STRANGER if self.state is State.NOT_AUTHENTICATED else KNOWN
         for each in self._table.values():
             if here & each.states:
-                found += [name for name in each.capabilities if self._offers(name)]
+                found += [self._worded(name) for name in each.capabilities if self._offers(name)]
         return " ".join(dict.fromkeys(found))
+
+    def _worded(self, name: str) -> str:
+        return f"APPENDLIMIT={self._limits.message_bytes}" if name == "APPENDLIMIT" else name  # rfc7889 3.1
 
     def _offers(self, name: str) -> bool:
         match name:
@@ -322,6 +354,10 @@ class Session:
                 return self.may_show_password() is not (name == "LOGINDISABLED")
             case "AUTH=SCRAM-SHA-256-PLUS":
                 return bool(self.stream.channel_bindings())
+            case "AUTH=OAUTHBEARER":
+                return self.services.doors.takes_tokens and self.may_show_password()
+            case "COMPRESS=DEFLATE":
+                return not self.stream.compressed
         return True
 
     # answering
@@ -342,30 +378,33 @@ class Session:
         """`* OK [code] text`, `* BYE text` …"""
         self._answer("*", kind, code, self.text(word, **facts))
 
-    def answer(self, done: Done) -> None:
-        """The tagged OK."""
-        self._answer(self.tag, "OK", done.code, self.text(done.text))
+    def answer(self, done: Done, tag: str = "") -> None:
+        """The tagged OK, of the command that runs unless another is named."""
+        self._answer(tag or self.tag, "OK", done.code, self.text(done.text))
 
     def _answer(self, tag: str, kind: str, code: str, text: str) -> None:
         self.stream.write(f"{tag} {kind} [{code}] {text}\r\n".encode() if code else f"{tag} {kind} {text}\r\n".encode())
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, tag: str = "") -> None:
         """The tagged answer to a command that failed."""
+        tag = tag or self.tag
         match error:
             case BadCharset() if not self.without_charsets:
-                self._answer(self.tag, "NO", "BADCHARSET (US-ASCII UTF-8)", self.text("imap-charset"))
+                self._answer(tag, "NO", "BADCHARSET (US-ASCII UTF-8)", self.text("imap-charset"))
             case TooBig() | LineTooLong():
-                self._wrong(self.tag, "TOOBIG", self.text("imap-too-big"))
+                self._wrong(tag, "TOOBIG", self.text("imap-too-big"))
             case Bad():
-                self._wrong(self.tag, "", self.text("imap-syntax", what=str(error)))
+                self._wrong(tag, "", self.text("imap-syntax", what=str(error)))
             case Refused() if error.code in _SYNTAX:
-                self._wrong(self.tag, RESPONSE_CODES.get(error.code, ""), self.text(error.code, **error.facts))
+                self._wrong(tag, RESPONSE_CODES.get(error.code, ""), self.text(error.code, **error.facts))
             case Refused():
                 code = "TRYCREATE" if error.facts.get("target") else RESPONSE_CODES.get(error.code, "")
-                self._answer(self.tag, "NO", code, self.text(error.code, **error.facts))
+                if error.code == "bad-url":
+                    code = f'BADURL "{error.facts["url"]}"'
+                self._answer(tag, "NO", code, self.text(error.code, **error.facts))
             case NotNow():
                 code = RESPONSE_CODES.get(error.code, "UNAVAILABLE")
-                self._answer(self.tag, "NO", code, self.text(error.code, **error.facts))
+                self._answer(tag, "NO", code, self.text(error.code, **error.facts))
 
     def _wrong(self, tag: str, code: str, text: str) -> None:
         """BAD; too many of them end the connection (scanners, other protocols)."""
@@ -386,22 +425,31 @@ class Session:
                 try:
                     await self._handle(await self._next())
                 except LineTooLong:
+                    await self.settled()
                     self._wrong("*", "TOOBIG", self.text("imap-too-big"))
                 if self._errors >= self._limits.errors_per_session:
                     raise Farewell("imap-too-many-errors")
                 await self.stream.drain()
+        except (Gone, Stopping):
+            if not self.stream.closed:
+                await self.settled()  # whoever has said all may still listen to the answers
+            raise
         except Farewell as farewell:
+            await self.settled()
             self.untagged("BYE", "", farewell.code)
             self.stream.close(linger=True)  # what is still on its way must not reset our last words away
         finally:
+            if self.underway is not None:
+                self.underway.cancel()
             self.forget()
             self.unwatch()
 
     async def _next(self) -> bytes:
         """The next command's first line. After NOTIFY, what happens is told while it is awaited."""
-        longest = self._longest() + 2
+        longest = self.longest() + 2
         if self.watch is None:
             return await self.stream.line(longest, self.patience())
+        await self.settled()  # of two who tell what happened, both would tell it
         end = self._loop.time() + self.patience()
         self._idling = True
         tell = Tell.HELD if self.watch.delayed else Tell.ALL
@@ -421,9 +469,16 @@ class Session:
         finally:
             self._idling = False
 
+    async def settled(self) -> None:
+        """What came before has been answered."""
+        if self.underway is not None:
+            await self.underway.settled()
+
     async def _handle(self, line: bytes) -> None:
         if not self.account_id and line.partition(b" ")[0].upper().decode("latin-1") in WEB:
             raise Farewell("imap-not-imap")  # the rest of a browser's request could hold commands
+        if self.underway is not None and not _APPEND.match(line):
+            await self.underway.settled()
         words = Words(line, self.utf8)
         self.tag = "*"
         try:
@@ -440,94 +495,86 @@ class Session:
             if self.uid_only and found.name in NUMBERED:
                 raise Refused("uid-required")
         except (Bad, Refused) as error:
-            await self._pass_over(line)
+            await self.settled()
+            await self.pass_over(line)
             if isinstance(error, Bad):
                 self._wrong(self.tag, "", self.text("imap-unknown-command"))
             else:
                 self._wrong(self.tag, RESPONSE_CODES.get(error.code, ""), self._why(error))
+            return
+        if found.takes is not None:
+            await found.takes(self, line, words.at)
             return
         try:
             done = await self._run(found, line, words.at)
             await self.look(found.tell, own=done is not None and done.gone)
         except (Bad, LineTooLong, Refused, NotNow) as error:
             await self.look(found.tell)
-            self._fail(error)
+            self.fail(error)
             return
-        if self.account_id:
-            self._errors = 0
+        self.went_well()
         if done is not None:
-            self.answer(self._with_modseq(done) if done.gone else done)
+            self.answer(self.with_modseq(done) if done.gone else done)
 
-    def _with_modseq(self, done: Done) -> Done:
+    def with_modseq(self, done: Done) -> Done:
         """Who knows QRESYNC is told how far it is up to date now (rfc7162 3.2.7)."""
         if "QRESYNC" not in self.enabled or self.selected is None:
             return done
         return replace(done, code=f"HIGHESTMODSEQ {self.selected.highest}")
+
+    def went_well(self) -> None:
+        """A command of somebody who has signed in ended well: mistakes before it are forgiven."""
+        if self.account_id:
+            self._errors = 0
 
     def _why(self, error: Refused) -> str:
         return self.text(error.code, **error.facts)
 
     async def _run(self, found: Row, line: bytes, at: int) -> Done | None:
         if line.endswith(b"}") and literal_at_end(line):
-            assembly = Assembly(self._longest())
+            assembly = Assembly(self.longest())
             try:
-                while literal := literal_at_end(line):
-                    if found.letter is not None:
-                        ahead = b"".join((assembly.command(), line[: literal.start]))
-                        head = append_head(Words(ahead, self.utf8, at))
-                        if head is not None:
-                            break
-                    assembly.line(line)
+                while literal := assembly.line(line):
                     if self.state is State.NOT_AUTHENTICATED and literal.size > PREAUTH_LITERAL:
                         raise TooBig("literal too long")
-                    if literal.waits:
-                        self.stream.write(b"+ OK\r\n")
-                    line = b""  # nothing of it is on its way any more
-                    assembly.literal(await self.stream.exactly(literal.size, self.patience()))
-                    line = await self._rest(assembly.room())
+                    data, line = b"", b""
+                    data, line = await self.literal(literal, assembly.room())
+                    assembly.literal(data)
             except (Bad, Refused):
-                await self._pass_over(line)
+                await self.pass_over(line)
                 raise
-            if literal is not None and found.letter is not None and head is not None:
-                return await found.letter(self, head, literal)
-            assembly.line(line)
             line = assembly.command()
         return await found.run(self, found.parse(Words(line, self.utf8, at)))
 
-    async def _rest(self, room: int) -> bytes:
+    async def literal(self, literal: Literal, room: int) -> tuple[bytes, bytes]:
+        """A literal that is held whole, and the line that goes on after it; `room` for both."""
+        if literal.waits:
+            self.stream.write(b"+ OK\r\n")
+        data = await self.stream.exactly(literal.size, self.patience())
+        return data, await self.rest_of_line(room - literal.size)
+
+    async def rest_of_line(self, room: int) -> bytes:
         """The line that goes on after a literal."""
         try:
             return await self.stream.line(room + 2, self.patience())
         except LineTooLong:
             raise TooBig("command too long") from None
 
-    async def _pass_over(self, line: bytes) -> None:
+    async def pass_over(self, line: bytes) -> None:
         """Takes off the wire what a refused command still sends without being asked (rfc7888 4)."""
         while (literal := literal_at_end(line)) and not literal.waits:
-            line = await self.pass_over(literal)
+            if literal.size > (self._limits.message_bytes if self.account_id else DISCARD_PREAUTH):
+                raise Farewell("imap-too-big")
+            left = literal.size
+            while left:
+                left -= len(await self.stream.chunk(min(left, CHUNK), self.patience()))
+            try:
+                line = await self.rest_of_line(self.longest())
+            except TooBig:
+                raise Farewell("imap-too-big") from None
 
-    async def pass_over(self, literal: Literal) -> bytes:
-        """Reads a non-synchronising literal and drops it; the line after it."""
-        if literal.size > (self._limits.message_bytes if self.account_id else DISCARD_PREAUTH):
-            raise Farewell("imap-too-big")
-        left = literal.size
-        while left:
-            left -= len(await self.stream.chunk(min(left, CHUNK), self.patience()))
-        try:
-            return await self.rest_of_line()
-        except TooBig:
-            raise Farewell("imap-too-big") from None
-
-    async def refuse_letter(self, literal: Literal) -> None:
-        """The rest of an APPEND that is refused before its letter was read."""
-        if not literal.waits:
-            await self._pass_over(await self.pass_over(literal))
-
-    async def rest_of_line(self) -> bytes:
-        """What follows a letter that was streamed."""
-        return await self._rest(self._longest())
-
-    def _longest(self) -> int:
+    def longest(self) -> int:
+        """Bytes of a command without its letters."""
         return self._limits.imap_command_bytes if self.account_id else self._limits.imap_preauth_bytes
 
     def patience(self) -> float:
@@ -543,6 +590,15 @@ class Session:
         self.address = address
         self.state = State.AUTHENTICATED
         self._errors = 0
+
+    def signed_out(self) -> None:
+        """As a stranger again, on the same connection (rfc8437 3): nothing of the person stays."""
+        self.account_id = 0
+        self.address = ""
+        self.enabled = frozenset()
+        self.state = State.NOT_AUTHENTICATED
+        self._errors = 0
+        self._sign_in_by = self._loop.time() + self._limits.imap_preauth_seconds
 
     def view(self) -> Selected:
         """The selected mailbox; the table lets a command through only where there is one."""

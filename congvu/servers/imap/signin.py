@@ -1,4 +1,5 @@
-"""IMAP before sign-in and around it: CAPABILITY, ID, STARTTLS, AUTHENTICATE, LOGIN, ENABLE, LOGOUT.
+"""IMAP before sign-in and around it: CAPABILITY, ID, STARTTLS, AUTHENTICATE, LOGIN, UNAUTHENTICATE, ENABLE,
+COMPRESS, LOGOUT.
 
 Must never let a password cross an open connection, nor tell whether an address exists.
 """
@@ -12,7 +13,7 @@ from congvu import __version__
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
 from congvu.codec import sasl
-from congvu.codec.imap import Authenticate, Enable, Identity, Login, Nothing, string
+from congvu.codec.imap import Authenticate, Compress, Enable, Identity, Login, Nothing, string
 from congvu.codec.imap_parse import decode_base64
 from congvu.codec.imap_words import Bad
 from congvu.servers.imap.session import Done, Session, State
@@ -66,9 +67,10 @@ async def authenticate(session: Session, command: Authenticate) -> Done:
     """rfc9051 6.2.2, with SASL-IR."""
     mechanism = command.mechanism
     bindings = session.stream.channel_bindings()
-    if mechanism in {"PLAIN", "LOGIN"} and not session.may_show_password():
+    if mechanism in {"PLAIN", "LOGIN", "OAUTHBEARER"} and not session.may_show_password():
         raise Refused("tls-first")
-    exchange = sasl.begin(mechanism, bindings, lambda: secrets.token_urlsafe(18))
+    tokens = session.services.doors.takes_tokens
+    exchange = sasl.begin(mechanism, bindings, lambda: secrets.token_urlsafe(18), tokens)
     if exchange is None:
         raise Refused("imap-no-mechanism")
     step = exchange.step(command.initial)
@@ -87,6 +89,13 @@ async def authenticate(session: Session, command: Authenticate) -> Done:
                 login = step.login
                 with _counted(session):
                     step = exchange.keys(await session.services.doors.scram_keys(step.login, session.stream.peer))
+            case sasl.Token():
+                if not isinstance(exchange, sasl.Bearer):
+                    raise Refused("bad-auth-message")
+                login = step.login
+                with _counted(session):
+                    good = await session.services.doors.token_good(login, Secret(step.token), session.stream.peer)
+                step = exchange.judged(good)
             case sasl.Credentials():
                 return await _sign_in(session, step.login, step.password)
             case sasl.Accepted():
@@ -119,6 +128,23 @@ def _counted(session: Session) -> Iterator[None]:
 def _welcome(session: Session, account_id: int, address: str) -> Done:
     session.signed_in(account_id, address)
     return Done(f"CAPABILITY {session.capabilities()}", "imap-signed-in")
+
+
+async def unauthenticate(session: Session, _: Nothing) -> Done:
+    """RFC 8437: whoever comes next signs in anew. TLS and compression stay as they are."""
+    await session.deselect()
+    session.signed_out()
+    return Done()
+
+
+async def compress(session: Session, command: Compress) -> None:
+    """RFC 4978. The tagged answer still goes out as it is."""
+    if command.mechanism != "DEFLATE":
+        raise Bad("DEFLATE expected")
+    if session.stream.compressed:
+        raise Refused("compression-active")
+    session.answer(Done())
+    session.stream.compress()
 
 
 async def enable(session: Session, command: Enable) -> Done:

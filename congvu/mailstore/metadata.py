@@ -1,0 +1,107 @@
+"""Notes about mailboxes and accounts (RFC 5464): named values, private to their reader or shared by all who see the
+mailbox.
+
+They belong to the mailbox's number, so a rename carries them along; `mailbox.delete` removes them. Number and size are
+bounded for each account. They stand in no change log: whoever wants to know asks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from congvu.base.failure import Refused
+from congvu.db.engine import Tx
+from congvu.mailstore import changes
+
+ACCOUNT = 0  # stands for a mailbox's number where the account as a whole is meant
+MAX_VALUE = 65_536  # bytes of one
+MAX_ENTRIES = 1_000  # of one account, all mailboxes and readers together …
+MAX_BYTES = 8 << 20  # … and their bytes: what one answer may hold in memory
+
+
+class Depth(Enum):
+    """How far below an entry others are looked for (rfc5464 4.2.2)."""
+
+    ENTRY = 0
+    CHILDREN = 1
+    ALL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name: `path` in lower case ("/comment"), of the reader alone or shared."""
+
+    path: str
+    private: bool
+
+    def reader(self, reader_id: int) -> int:
+        return reader_id if self.private else 0
+
+
+def get(
+    tx: Tx, account_id: int, mailbox_id: int, reader_id: int, entries: Sequence[Entry], depth: Depth = Depth.ENTRY
+) -> dict[Entry, bytes]:
+    """The values that are there, by the entries' names; with a `depth` also those below."""
+    found: dict[Entry, bytes] = {}
+    for each in entries:
+        below = each.path.replace("\\", "\\\\").replace("_", "\\_") + "/%"
+        for path, value in tx.all(
+            "SELECT entry, value FROM metadata WHERE account_id = ? AND mailbox_id = ? AND reader_id = ?"
+            " AND (entry = ? OR ? = 1 AND entry LIKE ? ESCAPE '\\') ORDER BY entry",
+            account_id,
+            mailbox_id,
+            each.reader(reader_id),
+            each.path,
+            int(depth is not Depth.ENTRY),
+            below,
+        ):
+            if depth is not Depth.CHILDREN or path.count("/") <= each.path.count("/") + 1:
+                found[Entry(path, each.private)] = bytes(value)
+    return found
+
+
+def of_all(tx: Tx, account_id: int, reader_id: int, entries: Sequence[Entry]) -> dict[int, dict[Entry, bytes]]:
+    """The values of these entries in every mailbox, by its number."""
+    found: dict[int, dict[Entry, bytes]] = {}
+    for each in entries:
+        for mailbox_id, value in tx.all(
+            "SELECT mailbox_id, value FROM metadata WHERE account_id = ? AND reader_id = ? AND entry = ?",
+            account_id,
+            each.reader(reader_id),
+            each.path,
+        ):
+            found.setdefault(mailbox_id, {})[each] = bytes(value)
+    return found
+
+
+def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequence[tuple[Entry, bytes | None]]) -> None:
+    """Sets values, None removes one. All or nothing. Raises `Refused`: metadata-too-big, metadata-too-many."""
+    changes.hold(tx, [account_id])
+    if any(value is not None and len(value) > MAX_VALUE for _, value in values):
+        raise Refused("metadata-too-big", limit=MAX_VALUE)
+    # The last of those that name one entry counts.
+    wanted = {(entry.reader(reader_id), entry.path): value for entry, value in values}
+    before: dict[tuple[int, str], int] = {
+        (reader, path): size
+        for reader, path, size in tx.all(
+            "SELECT reader_id, entry, length(value) FROM metadata WHERE account_id = ? AND mailbox_id = ?",
+            account_id,
+            mailbox_id,
+        )
+    }
+    row = tx.one("SELECT count(*), coalesce(sum(length(value)), 0) FROM metadata WHERE account_id = ?", account_id)
+    count, size = (int(row[0]), int(row[1])) if row else (0, 0)
+    for key, value in wanted.items():
+        count += (value is not None) - (key in before)
+        size += len(value or b"") - before.get(key, 0)
+    if (count > MAX_ENTRIES or size > MAX_BYTES) and any(value is not None for value in wanted.values()):
+        raise Refused("metadata-too-many")
+    tx.many(
+        "DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ? AND reader_id = ? AND entry = ?",
+        [(account_id, mailbox_id, *key) for key, value in wanted.items() if value is None],
+    )
+    tx.many(
+        "INSERT INTO metadata (account_id, mailbox_id, reader_id, entry, value) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (account_id, mailbox_id, reader_id, entry) DO UPDATE SET value = excluded.value",
+        [(account_id, mailbox_id, *key, value) for key, value in wanted.items() if value is not None],
+    )

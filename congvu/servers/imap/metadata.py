@@ -1,0 +1,93 @@
+"""METADATA (RFC 5464): notes about mailboxes and about the account, and the same within LIST (RFC 9590).
+
+People keep what they like under /private of anything that is theirs and under /shared of their mailboxes; /shared of
+the server is the administrator's. Names are those of the registry (comment) or a vendor's.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from congvu.base.failure import Refused
+from congvu.codec.imap import string
+from congvu.codec.imap_resources import GetMetadata, SetMetadata
+from congvu.db.engine import Tx
+from congvu.mailstore import mailbox, metadata
+from congvu.mailstore.metadata import ACCOUNT, Depth, Entry
+from congvu.servers.imap.session import Done, Session, pieces
+
+_ADMIN = Entry("/admin", False)  # rfc5464 6.2.1: whom to ask
+
+
+async def get(session: Session, command: GetMetadata) -> Done:
+    """rfc5464 4.2. An entry that was asked for by its name and has no value is told as NIL."""
+    names = {entry(name): name for name in command.entries}
+    asked, depth = tuple(names), Depth(command.depth)
+    found = await session.services.db.read(_get, session.account_id, command.mailbox, asked, depth)
+    if not command.mailbox and _ADMIN in names:
+        found[_ADMIN] = f"mailto:postmaster@{session.services.config.domains[0]}".encode()
+    longest = 0
+    told: list[bytes] = []
+    for each in dict.fromkeys((*names, *found)):
+        value = found.get(each)
+        if value is not None and command.max_size is not None and len(value) > command.max_size:
+            longest = max(longest, len(value))
+            continue
+        told.append(_pair(names.get(each) or _name(each), value))
+    if told:
+        session.send(b"* METADATA %b (" % session.name(command.mailbox))
+        for piece in pieces([told[0], *(b" " + each for each in told[1:]), b")\r\n"]):
+            session.send(piece)
+            await session.stream.drain()
+    return Done(f"METADATA LONGENTRIES {longest}" if longest else "")
+
+
+async def put(session: Session, command: SetMetadata) -> Done:
+    """rfc5464 4.3: all or nothing."""
+    values = [(entry(name), value) for name, value in command.values]
+    if not command.mailbox and any(not each.private for each, _ in values):
+        raise Refused("metadata-not-yours")
+    for each, _ in values:
+        if each.path != "/comment" and not each.path.startswith("/vendor/"):
+            raise Refused("metadata-unknown", name=each.path[:100])
+    await session.services.db.write(_put, session.account_id, command.mailbox, tuple(values))
+    return Done()
+
+
+def line(session: Session, name: str, asked: Sequence[str], values: Mapping[Entry, bytes]) -> bytes:
+    """The METADATA that goes with a LIST (rfc9590 4)."""
+    told = b" ".join(_pair(each, values.get(entry(each))) for each in asked)
+    return b"* METADATA %b (%b)\r\n" % (session.name(name), told)
+
+
+def entry(name: str) -> Entry:
+    """A name as a client writes it; case does not matter (rfc5464 3.2)."""
+    root, _, path = name.lower()[1:].partition("/")
+    return Entry("/" + path, root == "private")
+
+
+def _name(each: Entry) -> str:
+    return f"{'/private' if each.private else '/shared'}{each.path}"
+
+
+def _pair(name: str, value: bytes | None) -> bytes:
+    if value is None:
+        return b"%b NIL" % string(name)
+    if b"\0" in value:
+        return b"%b ~{%d}\r\n%b" % (string(name), len(value), value)
+    return b"%b %b" % (string(name), string(value))
+
+
+def _get(tx: Tx, account_id: int, name: str, entries: Sequence[Entry], depth: Depth) -> dict[Entry, bytes]:
+    return metadata.get(tx, account_id, _place(tx, account_id, name), account_id, entries, depth)
+
+
+def _put(tx: Tx, account_id: int, name: str, values: Sequence[tuple[Entry, bytes | None]]) -> None:
+    metadata.put(tx, account_id, _place(tx, account_id, name), account_id, values)
+
+
+def _place(tx: Tx, account_id: int, name: str) -> int:
+    if not name:
+        return ACCOUNT
+    box = mailbox.find(tx, account_id, name)
+    if box is None:
+        raise Refused("no-such-mailbox", name=name[:100])
+    return box.id
