@@ -35,19 +35,25 @@ def _prose(chance: random.Random, size: int) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def letter(chance: random.Random, size: int) -> bytes:
-    """About `size` bytes: text in UTF-8, as HTML, a small attachment. No Message-ID, no line begins with a dot."""
+def letter(
+    chance: random.Random, size: int, *, mark: str = "", title: str = "", sender: str = "nguoi.gui@xa.test"
+) -> bytes:
+    """About `size` bytes: text in UTF-8, as HTML, a small attachment. No Message-ID, no line begins with a dot.
+
+    `mark` stands in the text, `title` at the subject's beginning.
+    """
     who = f"{chance.choice(FAMILY)} {chance.choice(GIVEN)}"
     day = f"{chance.randint(1, 28):02d} Oct 2026 {chance.randint(7, 17):02d}:{chance.randint(0, 59):02d}:00 +0700"
     edge = f"----=_{chance.getrandbits(64):016x}"
     attachment = base64.encodebytes(chance.randbytes(size // 5)).replace(b"\n", b"\r\n")
     rest = size - len(attachment) - 1100
-    text = _prose(chance, rest * 2 // 5)
+    text = f"{mark}. ".encode() * bool(mark) + _prose(chance, rest * 2 // 5)
     html = b"<html><body><p>" + _prose(chance, rest * 3 // 5).replace(b".\r\n", b".</p>\r\n<p>") + b"</p></body></html>"
     office = _encoded("Phòng Hành chính")
+    subject = _encoded(" ".join([*title.split(), *chance.choices(WORDS, k=9)]))
     head = (
-        f"Date: {day}\r\nFrom: {_encoded(who)} <nguoi.gui@xa.test>\r\nTo: {office} <phonghc@bench.test>\r\n"
-        f"Subject: {_encoded(' '.join(chance.choices(WORDS, k=9)))}\r\nReply-To: nguoi.gui@xa.test\r\n"
+        f"Date: {day}\r\nFrom: {_encoded(who)} <{sender}>\r\nTo: {office} <phonghc@bench.test>\r\n"
+        f"Subject: {subject}\r\nReply-To: nguoi.gui@xa.test\r\n"
         f'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="{edge}"\r\nX-Mailer: bench\r\n\r\n'
         f'--{edge}\r\nContent-Type: multipart/alternative; boundary="{edge}a"\r\n\r\n'
         f"--{edge}a\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
@@ -60,9 +66,9 @@ def letter(chance: random.Random, size: int) -> bytes:
     return head.encode() + text + second.encode() + html + third.encode() + attachment + f"--{edge}--\r\n".encode()
 
 
-def letters(count: int, size: int, seed: int = 1) -> list[bytes]:
+def letters(count: int, size: int, seed: int = 1, **special: str) -> list[bytes]:
     chance = random.Random(seed)
-    return [letter(chance, size) for _ in range(count)]
+    return [letter(chance, size, **special) for _ in range(count)]
 
 
 def write(path: Path, items: list[bytes]) -> None:
