@@ -59,7 +59,7 @@ class Imap:
             if not data:
                 raise ConnectionError(tail[-300:])
             total += len(data)
-            tail = (tail + data)[-65536:]
+            tail = data[-65536:] if len(data) >= 65536 else (tail + data)[-65536:]
             if tail.endswith(b"\r\n"):
                 last = tail[tail.rfind(b"\r\n", 0, -2) + 1 :].lstrip()
                 if last.startswith(mark):

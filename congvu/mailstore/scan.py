@@ -145,14 +145,44 @@ def uids_of(tx: Tx, account_id: int, mailbox_id: int, letters: Collection[int]) 
 
 
 class Column(Enum):
-    """What can be seen of a letter without reading its bytes."""
+    """What can be seen of a message and of its letter without reading the letter's bytes."""
 
+    UID = "m.uid"
     LETTER = "m.letter_id"
+    THREAD = "m.thread_id"
+    MODSEQ = "m.modseq"
+    FLAGS = "m.flags"
+    KEYWORDS = "m.keywords"
+    RECEIVED = "m.received"
+    SAVED = "m.saved"
+    SIZE = "m.size"
     SUBJECT = "l.subject"
     SENDER = "l.sender"
     RECIPIENTS = "l.recipients"
     ENVELOPE = "l.envelope"
+    STRUCTURE = "l.structure"
+    PREVIEW = "l.preview"
     DATE = "substr(l.envelope, 1, 60)"  # the Date: header as it was written stands first in an ENVELOPE
+
+
+@lru_cache(maxsize=256)
+def _table(columns: tuple[Column, ...]) -> str:
+    names = ", ".join(each.value for each in columns)
+    joined = " LEFT JOIN letter l ON l.id = m.letter_id" if "l." in names else ""
+    return (
+        f"SELECT {names} FROM message m{joined} WHERE m.account_id = ? AND m.mailbox_id = ?"  # noqa: S608  constants
+        " AND m.uid BETWEEN ? AND ? ORDER BY m.uid"
+    )
+
+
+def table(
+    tx: Tx, account_id: int, mailbox_id: int, low: int, high: int, columns: tuple[Column, ...]
+) -> list[tuple[Any, ...]]:
+    """These columns of the messages with UIDs from `low` to `high`, ascending. The caller bounds the range.
+
+    What stands with a letter is None where the letter's row is missing.
+    """
+    return tx.all(_table(columns), account_id, mailbox_id, low, high)
 
 
 def column(tx: Tx, account_id: int, mailbox_id: int, uids: Collection[int], wanted: Column) -> list[tuple[int, Any]]:

@@ -346,3 +346,15 @@ def test_uid_sets() -> None:
     assert list(uidset.decode("1:3,7,9:10")) == [1, 2, 3, 7, 9, 10]
     assert uidset.encode([]) == ""
     assert list(uidset.decode("")) == []
+
+
+def test_uids_with_and_without_gaps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message, "_BLOCK", 3)
+    assert list(store.do(message.uids, 1, 1)) == []
+    for _ in range(11):
+        store.put()
+    assert list(store.do(message.uids, 1, 1)) == list(range(1, 12))
+    for gone, left in (([1, 2], [3, 4, 5, 6, 7, 8, 9, 10, 11]), ([7], [3, 4, 5, 6, 8, 9, 10, 11]), ([11, 10], None)):
+        store.do(message.store, 1, 1, sorted(gone), Op.ADD, DELETED, (), NOW)
+        store.do(message.expunge, 1, 1, sorted(gone), NOW)
+        assert list(store.do(message.uids, 1, 1)) == (left or [3, 4, 5, 6, 8, 9])

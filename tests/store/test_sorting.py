@@ -83,7 +83,7 @@ def test_identifiers_and_days_of_saving(store: Store) -> None:
     assert found(scan.thread_is(row.thread_id)) == [1, 2, 3]
     assert found(scan.saved_since(int(NOW))) == [1, 2, 3, 4]
     assert found(scan.saved_since(int(NOW) + 1)) == []
-    assert store.db.read_now(message.previews, [row.letter_id]) == {row.letter_id: "Re: ẤN"}
+    assert store.db.read_now(scan.table, 1, 1, row.uid, row.uid, (scan.Column.PREVIEW,)) == [("Re: ẤN",)]
 
 
 def test_what_vanished(store: Store) -> None:

@@ -8,10 +8,11 @@ the blob to the peer piece by piece. Must never hold a transaction while the pee
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
+from typing import Any, cast
 
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log
@@ -20,6 +21,7 @@ from congvu.codec.imap import FetchItem, Section, internal_date, string
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
 from congvu.mailstore import message, scan
+from congvu.mailstore.scan import Column
 from congvu.servers.imap.sections import (
     ENOUGH,
     SMALL,
@@ -38,59 +40,21 @@ from congvu.servers.imap.session import Done, Session
 from congvu.servers.imap.view import Selected, flags_text, meet, page
 from congvu.servers.listen import Gone
 
-CHUNK = 500  # messages whose rows are rendered at once
+CHUNK = 500  # messages whose ENVELOPEs and BODYSTRUCTUREs are read at once
+CHUNK_ROWS = 4000  # the same where some forty bytes are said of each
+CHUNK_BODIES = 100  # the same where their letters are read
 GAP = 32  # UIDs further apart than this are looked up by ranges of their own
-
-
-class Needs(IntEnum):
-    """What must be read for an item beside its row, the cheapest first."""
-
-    ROW = 0
-    PREVIEW = 1  # the stored first words
-    RENDERED = 2  # the stored ENVELOPE and BODYSTRUCTURE
-    BODY = 3  # the letter's bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The messages of one chunk as read from the store."""
-
-    rows: list[message.Row]
-    rendered: dict[int, tuple[bytes, bytes]]
-    recent_from: int  # UIDs from here on are \\Recent
-    first_words: dict[int, str] = field(default_factory=dict)
-
-    def flags(self) -> list[bytes]:
-        known: dict[tuple[int, str, bool], bytes] = {}
-        found = []
-        for row in self.rows:
-            key = (row.flags, row.keywords, row.uid >= self.recent_from)
-            value = known.get(key)
-            if value is None:
-                value = known[key] = flags_text(*key).encode("utf-8", "replace")
-            found.append(value)
-        return found
-
-    def previews(self) -> list[bytes]:
-        return [string(self.first_words.get(row.letter_id, "")) for row in self.rows]
-
-    def envelopes(self) -> list[bytes]:
-        return [self.rendered.get(row.letter_id, _NONE)[0] for row in self.rows]
-
-    def structures(self) -> list[bytes]:
-        return [self.rendered.get(row.letter_id, _NONE)[1] for row in self.rows]
-
-
-_NONE = (b"NIL", b"NIL")
 
 
 @dataclass(frozen=True, slots=True)
 class Simple:
-    """An item with one value from rows or rendered bytes: `form` takes it, `values` gives it for each row."""
+    """An item with one value: `values` makes it of columns, for all messages of a chunk at once; it stands between
+    `before` and `after`. A value of None becomes NIL: its letter's row is missing."""
 
-    form: bytes
-    values: Callable[[Batch], Sequence[object]]
-    needs: Needs = Needs.ROW
+    before: bytes
+    after: bytes
+    columns: tuple[Column, ...]
+    values: Callable[..., Iterable[bytes | None]]  # (recent_from, *columns)
     capability: str = ""
 
 
@@ -101,7 +65,23 @@ class Content:
     render: Callable[["Letter", FetchItem], "list[Piece]"]
     seen: bool  # sets \\Seen unless peeked (rfc9051 6.4.5)
     capability: str = ""
-    needs: Needs = Needs.BODY
+
+
+def _decimals(_: int, values: Iterable[int]) -> list[bytes]:
+    return " ".join(map(str, values)).encode().split()
+
+
+def _flags(recent_from: int, uids: Sequence[int], flags: Sequence[int], keywords: Sequence[str]) -> list[bytes]:
+    """Texts are made once for each set of flags; in nearly every mailbox there are a handful."""
+    found = list(map(_flags_bytes, flags, keywords))
+    for i in range(bisect_left(uids, recent_from), len(uids)):
+        found[i] = _flags_bytes(flags[i], keywords[i], True)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _flags_bytes(flags: int, keywords: str, recent: bool = False) -> bytes:
+    return flags_text(flags, keywords, recent).encode("utf-8", "replace")
 
 
 @lru_cache(maxsize=4096)
@@ -109,19 +89,33 @@ def _date(received: int) -> bytes:
     return internal_date(received).encode()
 
 
+def _dates(_: int, times: Iterable[int]) -> Iterable[bytes]:
+    return map(_date, times)
+
+
+def _previews(_: int, first_words: Iterable[str | None]) -> list[bytes | None]:
+    return [None if words is None else string(words) for words in first_words]
+
+
+def _plain(structure: bytes | None) -> bytes | None:
+    return None if structure is None else mime.plain_structure(structure)
+
+
+_WITH_CONTENT = (Column.LETTER, Column.MODSEQ, Column.FLAGS, Column.KEYWORDS)
+_FLAGS = (Column.UID, Column.FLAGS, Column.KEYWORDS)
 SIMPLE: dict[str, Simple] = {
-    "UID": Simple(b"UID %d", lambda b: [r.uid for r in b.rows]),
-    "FLAGS": Simple(b"FLAGS (%b)", Batch.flags),
-    "MODSEQ": Simple(b"MODSEQ (%d)", lambda b: [r.modseq for r in b.rows], capability="CONDSTORE"),
-    "EMAILID": Simple(b"EMAILID (M%d)", lambda b: [r.letter_id for r in b.rows], capability="OBJECTID"),
-    "THREADID": Simple(b"THREADID (T%d)", lambda b: [r.thread_id for r in b.rows], capability="OBJECTID"),
-    "SAVEDATE": Simple(b"SAVEDATE %b", lambda b: [_date(r.saved) for r in b.rows], capability="SAVEDATE"),
-    "PREVIEW": Simple(b"PREVIEW %b", Batch.previews, Needs.PREVIEW, "PREVIEW"),
-    "INTERNALDATE": Simple(b"INTERNALDATE %b", lambda b: [_date(r.received) for r in b.rows]),
-    "RFC822.SIZE": Simple(b"RFC822.SIZE %d", lambda b: [r.size for r in b.rows]),
-    "ENVELOPE": Simple(b"ENVELOPE %b", Batch.envelopes, Needs.RENDERED),
-    "BODYSTRUCTURE": Simple(b"BODYSTRUCTURE %b", Batch.structures, Needs.RENDERED),
-    "BODY": Simple(b"BODY %b", lambda b: list(map(mime.plain_structure, b.structures())), Needs.RENDERED),
+    "UID": Simple(b"UID ", b"", (Column.UID,), _decimals),
+    "FLAGS": Simple(b"FLAGS (", b")", _FLAGS, _flags),
+    "MODSEQ": Simple(b"MODSEQ (", b")", (Column.MODSEQ,), _decimals, "CONDSTORE"),
+    "EMAILID": Simple(b"EMAILID (M", b")", (Column.LETTER,), _decimals, "OBJECTID"),
+    "THREADID": Simple(b"THREADID (T", b")", (Column.THREAD,), _decimals, "OBJECTID"),
+    "SAVEDATE": Simple(b"SAVEDATE ", b"", (Column.SAVED,), _dates, "SAVEDATE"),
+    "PREVIEW": Simple(b"PREVIEW ", b"", (Column.PREVIEW,), _previews, "PREVIEW"),
+    "INTERNALDATE": Simple(b"INTERNALDATE ", b"", (Column.RECEIVED,), _dates),
+    "RFC822.SIZE": Simple(b"RFC822.SIZE ", b"", (Column.SIZE,), _decimals),
+    "ENVELOPE": Simple(b"ENVELOPE ", b"", (Column.ENVELOPE,), lambda _, envelopes: envelopes),
+    "BODYSTRUCTURE": Simple(b"BODYSTRUCTURE ", b"", (Column.STRUCTURE,), lambda _, structures: structures),
+    "BODY": Simple(b"BODY ", b"", (Column.STRUCTURE,), lambda _, structures: map(_plain, structures)),
 }
 
 
@@ -142,22 +136,19 @@ CAPABILITIES = tuple(dict.fromkeys(item.capability for item in ITEMS.values() if
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One FETCH, prepared: `form` takes the sequence number and the values of `simple`."""
+    """One FETCH, prepared. `constants` stand before, between and after the values of `simple`."""
 
     account_id: int
     mailbox_id: int
-    recent_from: int
-    form: bytes
+    recent_from: int  # UIDs from here on are \\Recent
     simple: tuple[Simple, ...]
+    constants: tuple[bytes, ...]
+    columns: tuple[Column, ...]  # UID first, then all that the items need
+    places: tuple[tuple[int, ...], ...]  # for each of `simple`: where its columns are
     contents: tuple[tuple[Content, FetchItem], ...]
     changed_since: int
     tell_flags: bytes  # how FLAGS are told of messages that become \\Seen by this FETCH; b"" when asked for anyway
-
-    @property
-    def needs(self) -> Needs:
-        if self.contents:
-            return Needs.BODY
-        return max((item.needs for item in self.simple), default=Needs.ROW)
+    chunk: int  # messages at once
 
 
 @dataclass(slots=True)
@@ -171,73 +162,88 @@ class Rendered:
     unknown: bool = False  # an encoding that BINARY does not know
 
 
-def _rows(tx: Tx, account_id: int, mailbox_id: int, uids: "array[int]") -> list[message.Row]:
-    wanted = set(uids)
-    found: list[message.Row] = []
-    start = 0
-    if uids[-1] - uids[0] >= 2 * len(uids) + GAP:
-        for i in range(1, len(uids)):
-            if uids[i] - uids[i - 1] > GAP:
-                found += message.rows(tx, account_id, mailbox_id, uids[start], uids[i - 1])
+def _rows(tx: Tx, wanted: Wanted, uids: "array[int]", columns: tuple[Column, ...]) -> list[tuple[Any, ...]]:
+    """These columns, UID first, of those of `uids` that are there."""
+    account_id, mailbox_id = wanted.account_id, wanted.mailbox_id
+    if uids[-1] - uids[0] < 2 * len(uids) + GAP:
+        found = scan.table(tx, account_id, mailbox_id, uids[0], uids[-1], columns)
+    else:
+        found = []
+        start = 0
+        for i in range(1, len(uids) + 1):
+            if i == len(uids) or uids[i] - uids[i - 1] > GAP:
+                found += scan.table(tx, account_id, mailbox_id, uids[start], uids[i - 1], columns)
                 start = i
-    found += message.rows(tx, account_id, mailbox_id, uids[start], uids[-1])
-    return found if uids[-1] - uids[0] + 1 == len(uids) else [row for row in found if row.uid in wanted]
+    if uids[-1] - uids[0] + 1 == len(uids):
+        return found
+    known = set(uids)
+    return [row for row in found if row[0] in known]
 
 
 def _chunk(
     tx: Tx, blobs: BlobKeeper, wanted: Wanted, uids: "array[int]", numbers: Sequence[int], newly: frozenset[int]
 ) -> Rendered:
     """Reads and renders one chunk on one snapshot. `newly`: UIDs just marked \\Seen by this FETCH."""
-    rows = _rows(tx, wanted.account_id, wanted.mailbox_id, uids)
+    rows = _rows(tx, wanted, uids, wanted.columns)
     answer = Rendered([], len(uids), len(uids) - len(rows))
-    if answer.missing or wanted.changed_since >= 0:
+    if wanted.changed_since >= 0:
+        at = wanted.columns.index(Column.MODSEQ)
+        rows = [row for row in rows if row[at] > wanted.changed_since]
+    if not rows:
+        return answer
+    columns = list(zip(*rows, strict=True))
+    if len(rows) < len(uids):
         number_of = dict(zip(uids, numbers, strict=True))
-        rows = [row for row in rows if row.modseq > wanted.changed_since]
-        numbers = [number_of[row.uid] for row in rows]
-    needs = wanted.needs
-    letters = {row.letter_id for row in rows} if needs > Needs.ROW else set()
-    rendered: dict[int, tuple[bytes, bytes]] = {}
-    if any(item.needs is Needs.RENDERED for item in wanted.simple):
-        rendered = message.rendered(tx, letters)
-        answer.damaged = len(rendered) < len(letters)
-    first_words: dict[int, str] = {}
-    if any(item.needs is Needs.PREVIEW for item in wanted.simple):
-        first_words = message.previews(tx, letters)
-    batch = Batch(rows, rendered, wanted.recent_from, first_words)
-    heads = map(wanted.form.__mod__, zip(numbers, *(item.values(batch) for item in wanted.simple), strict=True))
-    if needs < Needs.BODY:
-        answer.pieces.append(b"".join(heads))
+        numbers = [number_of[uid] for uid in columns[0]]
+    # Constants and values take turns, line after line, so that one join makes all of them.
+    width = 2 * len(wanted.simple) + 3
+    parts: list[bytes] = [b""] * (width * len(rows))
+    constants = iter(wanted.constants)
+    parts[0::width] = repeat(b"* ", len(rows))
+    parts[1::width] = _decimals(0, numbers)
+    for i, (item, places) in enumerate(zip(wanted.simple, wanted.places, strict=True)):
+        values = list(item.values(wanted.recent_from, *(columns[place] for place in places)))
+        if None in values:
+            answer.damaged = True
+            values = [b"NIL" if value is None else value for value in values]
+        parts[2 * i + 2 :: width] = [next(constants)] * len(rows)
+        parts[2 * i + 3 :: width] = cast(list[bytes], values)
+    parts[width - 1 :: width] = [next(constants)] * len(rows)
+    if wanted.contents:
+        heads = [b"".join(parts[at : at + width]) for at in range(0, len(parts), width)]
+        _contents(tx, answer, wanted, columns, heads, blobs, uids, newly)
     else:
-        bodies = message.bodies(tx, letters)
-        _contents(answer, wanted, batch, list(heads), bodies, blobs, uids, newly)
+        answer.pieces.append(b"".join(parts))
     return answer
 
 
 def _contents(
+    tx: Tx,
     answer: Rendered,
     wanted: Wanted,
-    batch: Batch,
+    columns: list[tuple[Any, ...]],
     heads: list[bytes],
-    bodies: dict[int, message.Body],
     blobs: BlobKeeper,
     uids: "array[int]",
     newly: frozenset[int],
 ) -> None:
     out: list[bytes] = []
     size = 0
-    flags = batch.flags() if newly else []
-    for i, row in enumerate(batch.rows):
+    letters, modseqs, flags, keywords = (columns[wanted.columns.index(each)] for each in _WITH_CONTENT)
+    bodies = message.bodies(tx, set(letters))
+    for i, uid in enumerate(columns[0]):
         if size > ENOUGH:
-            answer.done = bisect_left(uids, row.uid)
+            answer.done = bisect_left(uids, uid)
             answer.missing = answer.done - i
             break
         out.append(heads[i])
         said = bool(wanted.simple)
-        if wanted.tell_flags and row.uid in newly:
-            values = (flags[i], row.modseq) if b"%d" in wanted.tell_flags else (flags[i],)
+        if wanted.tell_flags and uid in newly:
+            text = _flags_bytes(flags[i], keywords[i], uid >= wanted.recent_from)
+            values = (text, modseqs[i]) if b"%d" in wanted.tell_flags else (text,)
             out.append(b" " * said + wanted.tell_flags % values)
             said = True
-        body = bodies.get(row.letter_id)
+        body = bodies.get(letters[i])
         answer.damaged |= body is None
         letter = Letter(body, blobs) if body is not None else None
         for content, item in wanted.contents:
@@ -249,7 +255,7 @@ def _contents(
                     answer.unknown = True
                     continue
                 except (LookupError, ValueError) as error:
-                    log.error("account %d: letter %d cannot be read: %s", wanted.account_id, row.letter_id, error)
+                    log.error("account %d: letter %d cannot be read: %s", wanted.account_id, letters[i], error)
                     answer.damaged = True
             out.append(b" " * said)
             said = True
@@ -312,19 +318,28 @@ def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | 
         names["MODSEQ"] = None  # rfc7162 3.1.4.1
     simple = tuple(SIMPLE[name] for name in names)
     contents = tuple((CONTENT[item.name], item) for item in items if item.name in CONTENT)
-    forms = b" ".join(item.form for item in simple)
     tell = b"" if "FLAGS" in names else b"FLAGS (%b)"
     if session.condstore and "MODSEQ" not in names:
         tell = b"%b MODSEQ (%%d)" % tell if tell else tell
+    needed = [Column.UID, *(each for item in simple for each in item.columns), *(_WITH_CONTENT if contents else ())]
+    columns = tuple(dict.fromkeys(needed))
+    constants = [item.before for item in simple] + [b"" if contents else b")\r\n"]
+    for i, item in enumerate(simple):
+        constants[i + 1] = item.after + (b" " + constants[i + 1] if i + 1 < len(simple) else constants[i + 1])
+    constants[0] = (b" UIDFETCH (" if session.uid_only else b" FETCH (") + constants[0]
+    chunk = CHUNK if any("l." in each.value for each in columns) else CHUNK_ROWS
     return Wanted(
         view.account_id,
         view.mailbox_id,
         0xFFFFFFFF + 1 if session.rev2 else view.recent_from,
-        b"* %%d %b (%b" % (b"UIDFETCH" if session.uid_only else b"FETCH", forms) + (b"" if contents else b")\r\n"),
         simple,
+        tuple(constants),
+        columns,
+        tuple(tuple(map(columns.index, item.columns)) for item in simple),
         contents,
         -1 if changed_since is None else changed_since,
         tell,
+        CHUNK_BODIES if contents else chunk,
     )
 
 
@@ -345,7 +360,7 @@ class _Total:
 async def _send_all(session: Session, wanted: Wanted, uids: "array[int]") -> _Total:
     """Chunk by chunk; the next is read while the last is sent."""
     total = _Total()
-    size = CHUNK if wanted.needs < Needs.BODY else CHUNK // 5
+    size = wanted.chunk
     at = 0
     ahead = _start(session, wanted, uids[:size]) if uids else None
     try:
@@ -384,7 +399,7 @@ async def _mark_and_send(session: Session, wanted: Wanted, uids: "array[int]") -
     total = _Total()
     at = 0
     while at < len(uids):
-        size, unseen = await services.db.read(_unseen, wanted, uids[at : at + CHUNK // 5])
+        size, unseen = await services.db.read(_unseen, wanted, uids[at : at + wanted.chunk])
         chunk = uids[at : at + size]
         newly: frozenset[int] = frozenset()
         if unseen:
@@ -417,12 +432,13 @@ def _unseen(tx: Tx, wanted: Wanted, uids: "array[int]") -> tuple[int, list[int]]
     r"""How many of `uids` make a chunk, and which of those are not \Seen."""
     size = 0
     unseen: list[int] = []
-    for row in _rows(tx, wanted.account_id, wanted.mailbox_id, uids):
+    columns = (Column.UID, Column.SIZE, Column.FLAGS, Column.MODSEQ)
+    for uid, bytes_, flags, modseq in _rows(tx, wanted, uids, columns):
         if size > ENOUGH:
-            return bisect_left(uids, row.uid), unseen
-        size += min(row.size, SMALL)
-        if not row.flags & message.SEEN and row.modseq > wanted.changed_since:
-            unseen.append(row.uid)
+            return bisect_left(uids, uid), unseen
+        size += min(bytes_, SMALL)
+        if not flags & message.SEEN and modseq > wanted.changed_since:
+            unseen.append(uid)
     return len(uids), unseen
 
 

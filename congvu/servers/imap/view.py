@@ -109,6 +109,9 @@ class Selected:
         """The sequence numbers of ascending UIDs of the view."""
         if len(uids) == len(self.uids):
             return array("I", range(1, len(uids) + 1))
+        if self.uids and self.uids[-1] - self.uids[0] + 1 == len(self.uids):  # none is missing between them
+            before = self.uids[0] - 1
+            return array("I", [uid - before for uid in uids])
         found = array("I")
         at = 0
         for uid in uids:
