@@ -36,7 +36,7 @@ from congvu.servers.imap.sections import (
     old_name,
     unrolled,
 )
-from congvu.servers.imap.session import Done, Session
+from congvu.servers.imap.session import FEW, Done, Session
 from congvu.servers.imap.view import Selected, flags_text, meet, page
 from congvu.servers.listen import Gone
 
@@ -362,7 +362,14 @@ async def _send_all(session: Session, wanted: Wanted, uids: "array[int]") -> _To
     total = _Total()
     size = wanted.chunk
     at = 0
-    ahead = _start(session, wanted, uids[:size]) if uids else None
+    if len(uids) <= size:
+        while at < len(uids):
+            answer = await _read(session, wanted, uids[at:], frozenset())
+            at += answer.done
+            total.add(answer)
+            await _write(session, answer, total)
+        return total
+    ahead: asyncio.Task[Rendered] | None = _start(session, wanted, uids[:size])
     try:
         while ahead is not None:
             answer = await ahead
@@ -383,7 +390,10 @@ def _start(session: Session, wanted: Wanted, uids: "array[int]") -> asyncio.Task
 async def _read(session: Session, wanted: Wanted, uids: "array[int]", newly: frozenset[int]) -> Rendered:
     services = session.services
     numbers = uids if session.uid_only else _numbers(session.view(), uids)
-    return await services.db.read(_chunk, services.blobs, wanted, uids, numbers, newly)
+    # A few rows are read on the spot; what needs letters' bytes or ENVELOPEs by the hundred is not.
+    here = not wanted.contents and len(uids) <= (FEW // 10 if wanted.chunk == CHUNK else FEW)
+    read = services.db.look if here else services.db.read
+    return await read(_chunk, services.blobs, wanted, uids, numbers, newly)
 
 
 def _numbers(view: Selected, uids: "array[int]") -> Sequence[int]:

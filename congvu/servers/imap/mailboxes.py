@@ -18,7 +18,7 @@ from congvu.mailstore import changes, mailbox, message, scan
 from congvu.mailstore.mailbox import Mailbox
 from congvu.mailstore.metadata import of_all
 from congvu.servers.imap import metadata, resync
-from congvu.servers.imap.session import Done, Session, pieces
+from congvu.servers.imap.session import FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_lines
 
 # mailbox.role ↔ RFC 6154. \All and \Flagged are views over other mailboxes, which are not offered.
@@ -38,10 +38,10 @@ class _Opened:
     unseen: int | None  # the first unseen UID
 
 
-def _open(tx: Tx, account_id: int, name: str, want_unseen: bool) -> _Opened:
-    box = mailbox.find(tx, account_id, name)
+def _open(tx: Tx, account_id: int, mailbox_id: int, want_unseen: bool) -> _Opened:
+    box = mailbox.get(tx, account_id, mailbox_id)
     if box is None:
-        raise Refused("no-such-mailbox", name=name[:100])
+        raise Refused("no-such-mailbox", name="")  # deleted in this moment
     uids = message.uids(tx, account_id, box.id) if box.messages else array("I")
     unseen = _first_unseen(tx, account_id, box.id, uids) if want_unseen and box.unseen else None
     return _Opened(box, uids, changes.highest(tx, account_id), unseen)
@@ -74,7 +74,11 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     if session.selected is not None:
         await session.deselect()
         session.untagged("OK", "CLOSED", "imap-closed")
-    opened = await db.read(_open, session.account_id, command.mailbox, not session.rev2)
+    box = await db.look(mailbox.find, session.account_id, command.mailbox)
+    if box is None:
+        raise Refused("no-such-mailbox", name=command.mailbox[:100])
+    read = db.look if box.messages <= FEW else db.read
+    opened = await read(_open, session.account_id, box.id, not session.rev2)
     box = opened.box
     view = Selected(
         session.account_id,

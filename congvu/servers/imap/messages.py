@@ -15,7 +15,7 @@ from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message, scan
 from congvu.mailstore.message import Op
 from congvu.servers.imap.progress import Progress
-from congvu.servers.imap.session import Done, Session, pieces
+from congvu.servers.imap.session import CHUNK, FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
 
 AT_ONCE = 5_000  # messages in one transaction: some tens of milliseconds of the one writer
@@ -210,7 +210,8 @@ async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:
     if not uids:
         return Done()
     db = session.services.db
-    flagged = await db.read(
+    read = db.look if len(uids) <= FEW else db.read
+    flagged = await read(
         scan.select, view.account_id, view.mailbox_id, uids[0], uids[-1], scan.has_flag(message.DELETED)
     )
     doomed = meet(uids, flagged)

@@ -28,7 +28,7 @@ from congvu.mailstore import search as index
 from congvu.mailstore.scan import Column, Condition
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.sections import FIELDS_WITHIN
-from congvu.servers.imap.session import Done, Session
+from congvu.servers.imap.session import FEW, Done, Session
 from congvu.servers.imap.view import Selected, meet, page
 
 PORTION = 5_000  # messages looked at by one read
@@ -410,6 +410,8 @@ async def _find(session: Session, node: Node) -> "array[int]":
     cost = _cost(node)
     if cost == 0:
         return array("I", sorted(_narrow_known(node, set(candidates))))
+    if cost == _COSTS[Rows] and len(candidates) <= FEW:
+        return array("I", sorted(await services.db.look(_narrow, services.blobs, where, node, set(candidates))))
     size = PORTION_BYTES if cost == _COSTS[Header] else PORTION
     found = array("I")
     with Progress(session, len(candidates)) as progress:

@@ -29,9 +29,9 @@ from congvu.codec.lines import WEB, LineTooLong
 from congvu.codec.sasl import ScramKeys
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
-from congvu.mailstore import mailbox
+from congvu.mailstore import changes, mailbox
 from congvu.mailstore.metadata import MAX_VALUE
-from congvu.servers.imap.view import Selected, read_news
+from congvu.servers.imap.view import News, Selected, read_news
 from congvu.servers.listen import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
 A = TypeVar("A")
@@ -42,6 +42,8 @@ LOOK_SECONDS = 1.0  # the change log is read after a command when it was hinted 
 POLL_SECONDS = (
     120.0  # IDLE looks so often although nobody hinted: hints may be lost, a missed letter is not found so late
 )
+FEW_CHANGES = 20  # changes that are read on the spot: one may speak of thousands of messages, but then was made by hand
+FEW = 200  # messages whose rows are read on the spot: less work than to hand it to another thread
 CHUNK = 65_536  # bytes taken off the wire at a time
 
 
@@ -688,6 +690,15 @@ class Session:
         finally:
             self._idling = False
 
+    async def _news(self, view: Selected) -> News | None:
+        where = view.account_id, view.mailbox_id, view.modseq
+        db = self.services.db
+        last = await db.look(changes.highest, view.account_id)
+        if last == view.modseq:
+            return None
+        read = db.look if last - view.modseq <= FEW_CHANGES else db.read
+        return await read(read_news, *where, tuple(view.own))
+
     async def look(self, tell: Tell, own: bool = False) -> None:
         """Tells the client what happened in the selected mailbox, and what else NOTIFY asked for. `own`: messages went
         by the client's own command, which is told in any case."""
@@ -708,9 +719,7 @@ class Session:
             news = None
             if asked:
                 try:
-                    news = await self.services.db.read(
-                        read_news, view.account_id, view.mailbox_id, view.modseq, tuple(view.own)
-                    )
+                    news = await self._news(view)
                 except NotNow:
                     self._hinted = True  # the command itself has been done: its answer does not hang on this
             last = view.uids[-1] if view.uids else 0
