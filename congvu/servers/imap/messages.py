@@ -15,7 +15,7 @@ from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message, scan
 from congvu.mailstore.message import Op
 from congvu.servers.imap.progress import Progress
-from congvu.servers.imap.session import CHUNK, FEW, Done, Session, pieces
+from congvu.servers.imap.session import FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
 
 AT_ONCE = 5_000  # messages in one transaction: some tens of milliseconds of the one writer
