@@ -190,7 +190,10 @@ class Ours(Server):
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
         self.roots = [self._process.pid]
-        wait_for(self.smtp, self.imap)
+        try:
+            wait_for(self.smtp, self.imap)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: {(self.folder / 'log').read_text()[-500:]}") from error
 
     def _indexer(self) -> int:
         """The process of low priority, which keeps the text index."""
