@@ -153,7 +153,7 @@ def main() -> None:
         if "million" in only:
             million(server)
         probe = Smtp(server.smtp)  # it still takes letters
-        probe.send([login(OWNER)], corpus.letters(1, 2000)[0])
+        probe.send([login(OWNER + 1)], corpus.letters(1, 2000)[0])
         probe.close()
     finally:
         if server.roots:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import resource
 import select
 import signal
 import sys
@@ -39,9 +40,10 @@ from congvu.delivery.inbound import Inbound
 from congvu.mailstore.search import Indexer
 from congvu.servers import smtp, smtp_replies
 from congvu.servers.imap import commands as imap
-from congvu.servers.listen import Listener, Stream, Tls, load_tls, serve_listener
+from congvu.servers.listen import Listener, Places, Stream, Tls, load_tls, serve_listener
 
 BACKGROUND = "background"
+FILES = 1 << 18  # more than any process here will open
 _DRAIN_SECONDS = 10  # what a busy session gets to finish its command
 _LOCK_SECONDS = 15.0  # longer than the workers of a parent that was killed take to drain
 _RESTART_PAUSE = 1.0  # a worker that dies at once is not restarted in a tight loop
@@ -60,6 +62,7 @@ class Services:
     doors: Doors
     inbound: Inbound
     mail: Mail
+    places: Places
 
 
 def serve(
@@ -74,6 +77,7 @@ def serve(
 
     Raises `Refused("already-running")` when another `serve` has this data folder and keeps it for 15 seconds.
     """
+    _raise_file_limit()
     with alone(data):
         database = open_database(config.database.url, data=data)
         try:
@@ -84,6 +88,14 @@ def serve(
             prepare()
         names = [f"w{n}" for n in range(config.workers or len(os.sched_getaffinity(0)))] + [BACKGROUND]
         return _Parent(config, data, names, Proofs()).run(ready)
+
+
+def _raise_file_limit() -> None:
+    """As many open files as we are allowed: each connection takes one, and the usual 1,024 is little."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(most, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @contextlib.contextmanager
@@ -278,6 +290,7 @@ async def open_door(doorway: Doorway, services: Services, tls: Tls) -> Listener:
             tls=tls if doorway.tls is Encryption.IMPLICIT else None,
             connections=limits.connections,
             per_ip=limits.connections_per_ip,
+            places=services.places,
         )
     except OSError as error:
         raise Refused("port-not-free", host=doorway.host, port=doorway.port, reason=error.strerror) from error
@@ -303,6 +316,7 @@ async def build(config: Config, data: Path, worker: str, proofs: Proofs) -> Serv
         doors=doors,
         inbound=Inbound(db, blobs, clock, ids, config),
         mail=Mail(db, blobs, clock, ids),
+        places=Places(),
     )
 
 

@@ -102,7 +102,7 @@ class Database(Protocol):
         """Runs `f` in the next group commit and returns its result after that commit is on disk.
 
         Raises what `f` raised (its own changes are then undone, its neighbours' kept), `NotNow("disk-full")` or
-        `NotNow("storage-trouble")` when nothing could be committed.
+        `NotNow("storage-trouble")` when nothing could be committed, `NotNow("too-busy")` at once when too many wait.
         """
         ...
 

@@ -27,6 +27,9 @@ from congvu.db.blobs import Blob, Buffer
 BATCH_JOBS = 256  # so that the first in a batch does not wait for ever
 BATCH_BYTES = 16 << 20  # of the contents that jobs bring
 BATCH_SECONDS = 0.05  # after this long no further function joins the batch
+MOST_WAITING = (
+    5_000  # functions: some seconds of work, each with a letter's rows in memory. Whoever comes then comes later
+)
 CAREFUL_BATCHES = 16  # batches run with savepoints after one failed without
 ATTEMPTS = 10  # for one function that meets deadlocks
 
@@ -186,6 +189,8 @@ class GroupWriter:
     ) -> Any:
         if self._closed:
             raise NotNow("shutting-down")
+        if self._queue.qsize() >= MOST_WAITING:
+            raise NotNow("too-busy")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._put(Job(f, args, kwargs, future, loop, keeper, contents))

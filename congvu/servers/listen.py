@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import resource
 import socket
 import ssl
 import zlib
@@ -31,6 +32,8 @@ from congvu.servers.deflate import Deflate
 HELD = 65_536  # input beyond this that nobody asked for yet: reading stops until the session catches up
 TURN = 64  # lines taken without waiting before other connections have their turn
 OUTGOING = 262_144  # output beyond this: `drain` waits
+FILES_KEPT = 40  # of a process, for other things than connections
+MEMORY_KEPT = 0.02  # of the machine, not to be spent on further connections: the kernel would soon kill somebody
 GOODBYE = 10.0  # seconds for the last words to leave before the connection is cut
 _NEVER = float("inf")
 
@@ -458,6 +461,43 @@ class Stream(asyncio.Protocol):
 Session = Callable[[Stream], Awaitable[None]]
 
 
+def memory_left() -> float:
+    """Which part of the machine's memory can still be had; 1.0 where nobody tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return 1.0
+    sizes = {line.partition(":")[0]: int(line.split()[1]) for line in lines}
+    return sizes.get("MemAvailable", 1) / max(sizes.get("MemTotal", 1), 1)
+
+
+class Places:
+    """How many connections a process may hold over all its listeners, so that files and memory remain for their work.
+
+    Who comes when none is left is told so and let go at once; as others leave, there are places again.
+    """
+
+    __slots__ = ("_left", "_looked", "_memory", "_most", "taken")
+
+    def __init__(self, files: int | None = None, memory: Callable[[], float] = memory_left) -> None:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if files is None else files
+        # A fifth, and some, for the database, packs, and the spools of letters that are coming in.
+        self._most = max(files * 4 // 5 - FILES_KEPT, 1)
+        self._memory = memory
+        self._looked = _NEVER
+        self._left = 1.0
+        self.taken = 0
+
+    def full(self, now: float) -> bool:
+        """`now`: the loop's time; memory is looked at once a second."""
+        if self.taken >= self._most:
+            return True
+        if not self._looked <= now < self._looked + 1:
+            self._looked = now
+            self._left = self._memory()
+        return self._left < MEMORY_KEPT
+
+
 class Listener:
     """Sockets on one port and the connections that came in by them. Made by `serve_listener`."""
 
@@ -469,6 +509,7 @@ class Listener:
         tls: Tls | None,
         most: int,
         per_ip: int,
+        places: Places,
     ) -> None:
         self._session = session
         self._manners = manners
@@ -476,6 +517,7 @@ class Listener:
         self._tls = tls
         self._most = most
         self._per_ip = per_ip
+        self._places = places
         self._loop = asyncio.get_running_loop()
         self._from: dict[str | bytes, int] = {}
         self._tasks: dict[asyncio.Task[None], Stream] = {}
@@ -518,19 +560,22 @@ class Listener:
         if ":" in ip:  # whoever has one IPv6 address has a /64 of them
             key = ipaddress.ip_address(ip.partition("%")[0]).packed[:8]
         here = self._from.get(key, 0)
-        if len(self._tasks) >= self._most or (self._per_ip and here >= self._per_ip):
+        full = len(self._tasks) >= self._most or self._places.full(self._loop.time())
+        if full or (self._per_ip and here >= self._per_ip):
             if self._tls is None:
                 with contextlib.suppress(OSError):
                     sock.send(self._manners.too_many)
             sock.close()
             return
         self._from[key] = here + 1
+        self._places.taken += 1
         stream = Stream(ip, port, self._tls)
         task = self._loop.create_task(self._serve(stream, sock))
         self._tasks[task] = stream
 
         def done(finished: asyncio.Task[None]) -> None:
             del self._tasks[finished]
+            self._places.taken -= 1
             left = self._from[key] - 1
             if left:
                 self._from[key] = left
@@ -644,11 +689,13 @@ async def serve_listener(
     tls: Tls | None = None,
     connections: int = 20_000,
     per_ip: int = 0,
+    places: Places | None = None,
     backlog: int = 1024,
 ) -> Listener:
     """Opens a listener; `tls` given means TLS from the first byte. `per_ip` 0: no limit for one address.
+    `places`: what the process's listeners share.
 
     Several processes may listen on one port (SO_REUSEPORT). Raises `OSError` when the port cannot be had.
     """
     sockets = await asyncio.get_running_loop().run_in_executor(None, _bind, host, port, backlog)
-    return Listener(session, manners, sockets, tls, connections, per_ip)
+    return Listener(session, manners, sockets, tls, connections, per_ip, places or Places())

@@ -96,12 +96,13 @@ class House:
     def port(self, name: str) -> int:
         return self.base + OFFSETS[name]
 
-    def start(self, *, kill_at: str = "", file_blocks: int = 0, environment: Mapping[str, str] | None = None) -> None:
+    def start(self, *, kill_at: str = "", file_blocks: int = 0, environment: Mapping[str, str] | None = None)files: int = 0) -> None:
         more = dict(environment or {}) | ({"CONGVU_KILL_AT": kill_at} if kill_at else {})
         before = len(self.log())
         log = self.data.with_name(f"{self.data.name}.log").open("ab")
         # No file may grow beyond so many blocks of 1 KiB: a full disk for who may not mount one.
-        limit = ["bash", "-c", f'ulimit -f {file_blocks} && exec "$0" "$@"'] if file_blocks else []
+        words = [f"ulimit -f {file_blocks}"] * bool(file_blocks) + [f"ulimit -n {files}"] * bool(files)
+        limit = ["bash", "-c", " && ".join([*words, 'exec "$0" "$@"'])] if words else []
         self.process = subprocess.Popen(
             [*limit, str(PROGRAM), "serve", "--data", str(self.data)],
             stdout=log,

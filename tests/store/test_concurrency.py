@@ -4,6 +4,7 @@ Each test opens the database twice, as two worker processes do. The first writer
 the account in its hands; the second begins meanwhile and must see, once it is let in, what the first has done.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pytest
 from congvu.base.clock import Identifiers, ManualClock
 from congvu.base.failure import NotNow, Refused
 from congvu.codec import mime
-from congvu.db import open_database
+from congvu.db import group, open_database
 from congvu.db.blobs import Blob
 from congvu.db.engine import Database
 from congvu.mailstore import changes, check, mailbox, message
@@ -234,3 +235,25 @@ def test_a_writer_that_stops_does_not_hold_others_for_ever(
     assert first.write_now(changes.advance, 1) == 3
     first.close()
     second.close()
+
+
+def test_a_writer_with_too_many_waiting_refuses_for_now(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "MOST_WAITING", 3)
+    begun, go = threading.Event(), threading.Event()
+
+    def busy(_: Any) -> str:
+        begun.set()
+        assert go.wait(20)
+        return "kept"
+
+    async def main() -> None:
+        first = asyncio.create_task(db.write(busy))
+        assert await asyncio.to_thread(begun.wait, 20)
+        waiting = [asyncio.create_task(db.write(lambda _: "kept")) for _ in range(5)]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert [str(task.exception()) for task in done] == ["too-busy"] * 2
+        go.set()
+        assert {await task for task in (first, *(set(waiting) - done))} == {"kept"}
+        assert await db.write(lambda _: "kept") == "kept"  # it recovers by itself
+
+    asyncio.run(main())

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from congvu.codec.lines import LineTooLong
 from congvu.servers import listen
-from congvu.servers.listen import Gone, Manners, Nudged, Stream, Tls, serve_listener
+from congvu.servers.listen import Gone, Manners, Nudged, Places, Stream, Tls, serve_listener
 
 MANNERS = Manners(b"421 too many\r\n", b"421 stopping\r\n", b"421 too slow\r\n", b"421 trouble\r\n")
 
@@ -96,6 +96,42 @@ def test_lines_and_counted_bytes(run: Any) -> None:
         await listener.drain()
 
     run(main())
+
+
+def test_listeners_share_the_places_of_a_process(run: Any) -> None:
+    left = [1.0]
+
+    async def main() -> None:
+        places = Places(files=(2 + listen.FILES_KEPT) * 5 // 4 + 1, memory=lambda: left[0])
+        doors = [await serve_listener(echo, host="127.0.0.1", port=0, manners=MANNERS, places=places) for _ in range(2)]
+
+        async def come(door: int) -> tuple[bytes, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", doors[door].port)
+            return await reader.readline(), writer
+
+        said = [await come(n % 2) for n in range(3)]
+        assert [words for words, _ in said] == [b"hello\r\n", b"hello\r\n", b"421 too many\r\n"]
+        said[0][1].close()
+        while places.taken == 2:
+            await asyncio.sleep(0.01)
+        words, again = await come(1)
+        assert words == b"hello\r\n"
+        for writer in (again, said[1][1], said[2][1]):
+            writer.close()
+        while places.taken:
+            await asyncio.sleep(0.01)
+        for door in doors:
+            await door.drain()
+
+    run(main())
+    few = Places(files=1000, memory=lambda: left[0])
+    assert not few.full(0.0)
+    left[0] = listen.MEMORY_KEPT / 2
+    assert not few.full(0.5)  # looked at once a second
+    assert few.full(1.5)
+    left[0] = 1.0
+    assert not few.full(3.0)
+    assert 0 < listen.memory_left() <= 1
 
 
 def test_every_address_and_limits(run: Any) -> None:

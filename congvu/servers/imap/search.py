@@ -408,8 +408,6 @@ async def _find(session: Session, node: Node) -> "array[int]":
     if all(isinstance(each, Uids) for each in nodes):
         return candidates
     cost = _cost(node)
-    if cost == 0:
-        return array("I", sorted(_narrow_known(node, set(candidates))))
     if cost == _COSTS[Rows] and len(candidates) <= FEW:
         return array("I", sorted(await services.db.look(_narrow, services.blobs, where, node, set(candidates))))
     size = PORTION_BYTES if cost == _COSTS[Header] else PORTION
@@ -418,7 +416,12 @@ async def _find(session: Session, node: Node) -> "array[int]":
         for at in range(0, len(candidates), size):
             progress.done = at
             portion = set(candidates[at : at + size])
-            found.extend(sorted(await services.db.read(_narrow, services.blobs, where, node, portion)))
+            if cost:
+                portion = await services.db.read(_narrow, services.blobs, where, node, portion)
+            else:
+                portion = _narrow_known(node, portion)
+                await asyncio.sleep(0)  # the others have their turn
+            found.extend(sorted(portion))
     return found
 
 
@@ -432,7 +435,7 @@ def _narrow_known(node: Node, left: set[int]) -> set[int]:
                 left = _narrow_known(each, left)
             return left
         case Any(nodes):
-            return set().union(*(_narrow_known(each, left) for each in nodes))
+            return set[int]().union(*(_narrow_known(each, left) for each in nodes))
         case Not(inner):
             return left - _narrow_known(inner, left)
     raise TypeError("this needs the store")
