@@ -31,6 +31,7 @@ from congvu.servers.deflate import Deflate
 
 HELD = 65_536  # input beyond this that nobody asked for yet: reading stops until the session catches up
 TURN = 64  # lines taken without waiting before other connections have their turn
+AT_ONCE = 65_536  # output gathered before it is given to the kernel
 OUTGOING = 262_144  # output beyond this: `drain` waits
 FILES_KEPT = 40  # of a process, for other things than connections
 MEMORY_KEPT = 0.02  # of the machine, not to be spent on further connections: the kernel would soon kill somebody
@@ -101,9 +102,11 @@ class Stream(asyncio.Protocol):
     """One connection. All methods belong to the event loop's thread; one reader at a time."""
 
     # fmt: off
-    __slots__ = ("_at_rest", "_buffer", "_closing", "_deflate", "_ended", "_eof", "_held", "_loop", "_lost", "_need",
-                 "_nudged", "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_taken", "_timer", "_timer_at",
-                 "_tls", "_transport", "_write_by", "_writer", "peer", "port")
+    __slots__ = ("_at_rest", "_buffer", "_closing", "_deflate", "_ended", "_eof", "_held", "_leaving", "_leaving_size", "_loop",
+                 "_lost", "_need",
+                  "_nudged", "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_taken",
+                 "_timer", "_timer_at",
+                  "_tls", "_transport", "_write_by", "_writer", "peer", "port")
     # fmt: on
 
     def __init__(self, peer: str = "", port: int = 0, tls: Tls | None = None) -> None:
@@ -118,6 +121,8 @@ class Stream(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None  # somebody waits for input
         self._writer: asyncio.Future[None] | None = None  # somebody waits for output to leave
         self._ended: asyncio.Future[None] | None = None  # somebody waits for the connection to be over
+        self._leaving: list[bytes] = []  # written, not yet given to the transport
+        self._leaving_size = 0
         self._taken = 0  # lines taken since the session last waited for one
         self._need = 1  # wake the reader when so much is there
         self._read_by = self._write_by = self._timer_at = _NEVER
@@ -157,6 +162,7 @@ class Stream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Without TLS a peer that has said its last may still listen to the answers (`printf … | nc`)."""
+        self._flush()  # the transport may close as soon as we return
         self._eof = True
         self._wake()
         return self._ssl is None and not self._closing
@@ -247,8 +253,26 @@ class Stream(asyncio.Protocol):
     # writing
 
     def write(self, data: bytes) -> None:
-        """Queues bytes for sending. Silent once the peer is gone: the next read or `drain` tells."""
-        if self._transport is not None and not self._lost and not self._closing:
+        """Queues bytes for sending. Silent once the peer is gone: the next read or `drain` tells.
+
+        What is written before the session waits for anything leaves in one piece: a system call for each line, which
+        also wakes the peer each time, costs more than most commands.
+        """
+        if self._transport is None or self._lost or self._closing:
+            return
+        if not self._leaving:
+            self._loop.call_soon(self._flush)
+        self._leaving.append(data)
+        self._leaving_size += len(data)
+        if self._leaving_size >= AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._leaving:
+            data = self._leaving[0] if len(self._leaving) == 1 else b"".join(self._leaving)
+            self._leaving.clear()
+            self._leaving_size = 0
+            if self._transport is not None and not self._lost:
             if self._deflate is not None:
                 data = self._deflate.pack(data)
             if data:
@@ -257,7 +281,7 @@ class Stream(asyncio.Protocol):
     def _flush(self) -> None:
         """What a compressor holds back leaves."""
         if self._deflate is not None and self._transport is not None and (data := self._deflate.flush()):
-            self._transport.write(data)
+                            self._transport.write(data)
 
     async def drain(self, timeout: float = 300.0) -> None:  # noqa: ASYNC109
         """Waits while much written output has not left. Raises `Gone` or `TooSlow`."""
@@ -313,6 +337,7 @@ class Stream(asyncio.Protocol):
         """
         if self._transport is None or self._lost or self._closing:
             raise Gone
+        self._flush()
         self._buffer.clear()
         self._held = False
         self._tls = tls
