@@ -161,7 +161,7 @@ class Column(Enum):
     RECIPIENTS = "l.recipients"
     ENVELOPE = "l.envelope"
     STRUCTURE = "l.structure"
-    PREVIEW = "l.preview"
+    PREVIEW = "l.preview"  # RFC 8970
     DATE = "substr(l.envelope, 1, 60)"  # the Date: header as it was written stands first in an ENVELOPE
 
 
