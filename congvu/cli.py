@@ -344,6 +344,7 @@ def _show_settings(config: Config, data: Path, logins: "Sequence[Login]") -> Non
         ("Địa chỉ, tên đăng nhập / address, user name", address),
         ("Mật khẩu / password" if person else "Đặt mật khẩu mới / set a new password", password),
         ("Thư đến / incoming", f"IMAP · localhost · {port_of(Protocol.IMAP, Tls.IMPLICIT)} · SSL/TLS"),
+        ("hoặc / or", f"POP3 · localhost · {port_of(Protocol.POP3, Tls.IMPLICIT)} · SSL/TLS"),
         ("Thư đi / outgoing", f"SMTP · localhost · {port_of(Protocol.SUBMISSION, Tls.IMPLICIT)} · SSL/TLS"),
         ("Xác thực / authentication", "mật khẩu thường / normal password"),
         ("Chứng thư tự ký / self-signed certificate", "chấp nhận ngoại lệ / confirm the exception"),

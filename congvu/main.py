@@ -38,7 +38,7 @@ from congvu.db.engine import Database
 from congvu.db.wake import Wake
 from congvu.delivery.inbound import Inbound
 from congvu.mailstore.search import Indexer
-from congvu.servers import smtp, smtp_replies
+from congvu.servers import pop3, smtp, smtp_replies
 from congvu.servers.imap import commands as imap
 from congvu.servers.listen import Listener, Places, Stream, Tls, load_tls, serve_listener
 
@@ -273,6 +273,12 @@ async def open_door(doorway: Doorway, services: Services, tls: Tls) -> Listener:
 
             async def session(stream: Stream) -> None:
                 await imap.run(stream, services, offered)
+
+        case Protocol.POP3:
+            manners = pop3.MANNERS
+
+            async def session(stream: Stream) -> None:
+                await pop3.run(stream, services, offered)
 
         case Protocol.SMTP | Protocol.SUBMISSION | Protocol.LMTP:
             name = "mx" if doorway.protocol is Protocol.SMTP else doorway.protocol.value

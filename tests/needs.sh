@@ -20,6 +20,8 @@ else
     need mkfs.ext4 e2fsprogs
     need mbsync isync
     need curl curl
+    need mpop mpop
+    need fetchmail fetchmail
     need swaks "swaks libnet-ssleay-perl"
     if command -v perl >/dev/null 2>&1 && ! perl -MNet::SSLeay -e 1 2>/dev/null; then missing="$missing libnet-ssleay-perl"; fi
 fi

@@ -180,6 +180,17 @@ def test_every_smtp_word_is_documented() -> None:
     assert all(word in source for word in smtp)
 
 
+def test_every_pop3_word_is_documented() -> None:
+    source = (ROOT / "congvu/servers/pop3.py").read_text("utf-8")
+    capa = source[source.index("async def capa") : source.index("async def stls")]
+    announced = {word.split()[0].rstrip("-") for word in re.findall(r'"([A-Z][A-Z0-9-]+)(?: [^"]*)?"', capa)}
+    announced |= {word.split()[0] for word in re.findall(r'append\(f?"([A-Z0-9-]+)', capa)}
+    assert {"TOP", "UIDL", "STLS", "SASL", "IMPLEMENTATION", "UTF8", "EXPIRE"} <= announced
+    _, _, text = (ROOT / "docs/protocols.md").read_text("utf-8").partition("## POP3")
+    missing = [word for word in sorted(announced) if f"`{word}`" not in text]
+    assert not missing
+
+
 # ---- what must not be in the repository
 
 

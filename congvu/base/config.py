@@ -43,6 +43,7 @@ class Protocol(StrEnum):
     SUBMISSION = "submission"  # letters from people who sign in
     LMTP = "lmtp"  # letters from a server in front of this one
     IMAP = "imap"
+    POP3 = "pop3"
 
 
 class Tls(StrEnum):
@@ -57,7 +58,7 @@ class Tls(StrEnum):
 class Listener:
     """One open door."""
 
-    protocol: Protocol = _key("What is spoken: `smtp` (MX), `submission`, `lmtp`, `imap`.")
+    protocol: Protocol = _key("What is spoken: `smtp` (MX), `submission`, `lmtp`, `imap`, `pop3`.")
     host: str = _key("Address to listen on, IPv4 or IPv6; `0.0.0.0` and `::` mean all. `::` does not take IPv4 along.")
     port: int = _key("TCP port.", low=1, high=65535)
     tls: Tls = _key(
@@ -157,6 +158,15 @@ class Limits:
     )
     imap_preauth_bytes: int = _key(
         "Longest IMAP command before sign-in: a long password and a SASL message fit.", 8192, low=1024, high=2**20
+    )
+    pop3_preauth_seconds: int = _key(
+        "Time to sign in to POP3: a stranger may not keep a place warm.", 60, low=1, high=86_400
+    )
+    pop3_idle_seconds: int = _key(
+        "Silence before a POP3 connection is closed, nothing deleted: rfc1939 3 asks for ten minutes at least.",
+        600,
+        low=1,
+        high=86_400,
     )
     sign_in_failures: int = _key(
         "*(rate)* Wrong passwords for one account from one IP before answers are put off; each more doubles the wait.",
@@ -341,6 +351,8 @@ _DOORS = (
     (Protocol.SUBMISSION, 465, Tls.IMPLICIT),
     (Protocol.IMAP, 143, Tls.STARTTLS),
     (Protocol.IMAP, 993, Tls.IMPLICIT),
+    (Protocol.POP3, 110, Tls.STARTTLS),
+    (Protocol.POP3, 995, Tls.IMPLICIT),
 )
 
 

@@ -387,6 +387,17 @@ def uids(tx: Tx, account_id: int, mailbox_id: int) -> "array[int]":
     return found
 
 
+def sizes(tx: Tx, account_id: int, mailbox_id: int) -> tuple["array[int]", "array[int]"]:
+    """UIDs, ascending, and octets of all messages of a mailbox: eight bytes each."""
+    numbers, octets = array("I"), array("I")
+    for uid, size in tx.each(
+        "SELECT uid, size FROM message WHERE account_id = ? AND mailbox_id = ? ORDER BY uid", account_id, mailbox_id
+    ):
+        numbers.append(uid)
+        octets.append(size)
+    return numbers, octets
+
+
 def rows(tx: Tx, account_id: int, mailbox_id: int, low: int, high: int) -> list[Row]:
     """The messages with UIDs from `low` to `high`, ascending. The caller bounds the range."""
     return [
@@ -519,6 +530,16 @@ def expunge(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int] | None
         chosen = [Row._make(r) for r in found]
     else:
         chosen = [r for r in _chosen(tx, account_id, mailbox_id, uids) if r.flags & DELETED]
+    return _expunge(tx, account_id, mailbox_id, chosen)
+
+
+def remove(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> list[int]:
+    r"""Removes exactly these messages (ascending), \Deleted or not; returns the UIDs that went (rfc1939 6)."""
+    changes.hold(tx, [account_id])
+    return _expunge(tx, account_id, mailbox_id, _chosen(tx, account_id, mailbox_id, uids))
+
+
+def _expunge(tx: Tx, account_id: int, mailbox_id: int, chosen: list[Row]) -> list[int]:
     if chosen:
         modseq = changes.advance(tx, account_id)
         _remove(tx, account_id, mailbox_id, chosen, modseq)

@@ -22,7 +22,16 @@ PROGRAM = Path(sys.executable).parent / "congvu"
 DOMAIN = "angiang.gov.vn"
 PASSWORD = "Mật-khẩu-thử-1"
 PATIENCE = 30.0
-OFFSETS = {"lmtp": 24, "smtp": 25, "imap": 143, "smtps": 465, "submission": 587, "imaps": 993}
+OFFSETS = {
+    "lmtp": 24,
+    "smtp": 25,
+    "pop3": 110,
+    "imap": 143,
+    "smtps": 465,
+    "submission": 587,
+    "imaps": 993,
+    "pop3s": 995,
+}
 
 
 def free_base() -> int:

@@ -176,6 +176,20 @@ def test_expunge_only_takes_what_is_flagged_deleted(store: Store) -> None:
     assert list(store.do(message.uids, 1, 1)) == [1, 3, 6]
 
 
+def test_remove_takes_exactly_what_is_named(store: Store) -> None:
+    for _ in range(5):
+        store.put()
+    store.do(message.store, 1, 1, [1, 2], Op.ADD, DELETED, (), NOW)
+    before = store.box().modseq
+    assert store.do(message.remove, 1, 1, [2, 4, 9]) == [2, 4]
+    assert store.do(message.remove, 1, 1, [2, 4]) == []
+    numbers, octets = store.do(message.sizes, 1, 1)
+    assert list(numbers) == [1, 3, 5]
+    assert sum(octets) == store.box().size == store.do(mailbox.quota, 1).used
+    assert (store.box().messages, store.box().deleted, store.box().modseq) == (3, 1, before + 1)
+    assert store.do(changes.since, 1, before)[0].kind is Kind.VANISHED
+
+
 def test_copy_keeps_letter_thread_flags_and_date(store: Store) -> None:
     store.put(Target(1, 1, FLAGGED, ("$Viec",)), of=letter())
     copied = store.do(message.copy, 1, 1, [1], 6, NOW + 100)

@@ -38,12 +38,28 @@ def say(code: str, /, utf8: bool = True, **facts: object) -> str:
     """The sentence of a code. `utf8`: "Vietnamese / English"; otherwise English in ASCII."""
     sentence = catalogue().get(code)
     if sentence is None:
-        log.warning("no sentence for the code %s", printable(code, 60))
-        return _ascii(printable(code, 60))
-    clean = {name: printable(str(fact), 300)[:300] for name, fact in facts.items()}
+        return _unknown(code)
+    clean = _clean(facts)
     if not utf8:
         return _ascii(_fill(sentence.en, clean))
     return f"{_fill(sentence.vi, clean)} / {_fill(sentence.en, clean)}"
+
+
+def say_in(language: str, code: str, /, **facts: object) -> str:
+    """The sentence of a code in one language, vi or en."""
+    sentence = catalogue().get(code)
+    if sentence is None:
+        return _unknown(code)
+    return _fill(sentence.vi if language == "vi" else sentence.en, _clean(facts))
+
+
+def _unknown(code: str) -> str:
+    log.warning("no sentence for the code %s", printable(code, 60))
+    return _ascii(printable(code, 60))
+
+
+def _clean(facts: Mapping[str, object]) -> dict[str, str]:
+    return {name: printable(str(fact), 300)[:300] for name, fact in facts.items()}
 
 
 def _ascii(text: str) -> str:
