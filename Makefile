@@ -55,7 +55,7 @@ load: .venv/dev.ok
 	@sh tests/needs.sh bench
 	$(BIN)/python -m bench.load $(ARGS)
 
-# Every reader of bytes from strangers gets broken input; only documented errors may come out.
+# Every reader of bytes from strangers gets broken input, guided by coverage; only documented errors may come out.
 fuzz: .venv/dev.ok
 	$(BIN)/python -m tests.fuzz.driver $(if $(T),--only $(T)) --seconds $(SECONDS)
 

@@ -87,13 +87,13 @@ class LineBuffer:
             return None
         self._at = self._seen = end + 1
         if end + 1 - at > limit:
-            head = bytes(data[at : at + HEAD])
+            head = bytes(data[at : min(at + HEAD, end)])
             self._shrink()
             raise LineTooLong(head)
         if end > at and data[end - 1] == 13:
             line = data[at : end - 1]
         elif strict:
-            head = bytes(data[at : at + HEAD])
+            head = bytes(data[at : min(at + HEAD, end)])
             self._shrink()
             raise BareLineFeed(head)
         else:

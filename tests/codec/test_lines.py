@@ -1,5 +1,6 @@
 """codec.lines: how input was cut never matters, overlong lines are told once, memory stays bounded."""
 
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -94,3 +95,19 @@ def test_a_long_line_of_many_pieces_is_dropped_as_it_comes() -> None:
         assert buffer.line(512) is None
     buffer.feed(b"end\r\nNOOP\r\n")
     assert buffer.line(512) == b"NOOP"
+
+
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_the_head_of_a_dropped_line_is_its_own(step: int) -> None:
+    """Not the neighbour's bytes, which may or may not have come already."""
+    data, buffer, seen = b"ab\nMAIL FROM\r\n" + b"x" * 30 + b"\r\nBDAT", LineBuffer(), []
+    for at in range(0, len(data), step):
+        buffer.feed(data[at : at + step])
+        try:
+            while buffer.line(20) is not None:
+                pass
+        except (BareLineFeed, LineTooLong) as bad:
+            seen.append(bad.head)
+            with suppress(LineTooLong):
+                buffer.line(20)
+    assert seen[0] == b"ab"

@@ -1,5 +1,7 @@
 """`make fuzz [T=name] [SECONDS=60]`: broken input for every reader of bytes from strangers.
 
+Coverage-guided by atheris (`tests/fuzz/guided.py`) where it is installed, else by chance as told below.
+
 A harness is a module beside this one with `SEEDS: Sequence[bytes]` and `one(data: bytes) -> None`, which lets only
 failures through that nobody documented. The driver bends seeds by chance; what raises, or takes longer than `SLOW`
 seconds, is written to `dist/fuzz/` and told with the words that repeat it. `WORDS` (optional) are byte strings worth
@@ -9,8 +11,10 @@ inserting.
 import argparse
 import hashlib
 import importlib
+import importlib.util
 import random
 import resource
+import subprocess
 import sys
 import time
 import traceback
@@ -57,12 +61,26 @@ def bend(chance: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) 
     return bytes(data[:LARGEST])
 
 
-def harnesses(only: str) -> list[ModuleType]:
-    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"__init__", "driver", "conftest"})
-    names = [name for name in names if not name.startswith("test_") and only in {"", name, name.removeprefix("fuzz_")}]
+def harness_name(name: str) -> str:
+    """The module's name; `name` with or without its "fuzz_"."""
+    return f"fuzz_{name.removeprefix('fuzz_')}"
+
+
+def harness_names(only: str) -> list[str]:
+    names = sorted(path.stem for path in HERE.glob("fuzz_*.py") if only in {"", path.stem, path.stem[5:]})
     if not names:
         raise SystemExit(f"no harness {only!r} in {HERE.name}/")
-    return [importlib.import_module(f"tests.fuzz.{name}") for name in names]
+    return names
+
+
+def harnesses(only: str) -> list[ModuleType]:
+    return [importlib.import_module(f"tests.fuzz.{name}") for name in harness_names(only)]
+
+
+def seeds_of(module: ModuleType) -> list[bytes]:
+    """The harness's own and the small files of `corpus/NAME/`."""
+    folder = HERE / "corpus" / module.__name__.rpartition("fuzz_")[2]
+    return [*module.SEEDS, *(path.read_bytes() for path in sorted(folder.glob("*")))]
 
 
 def attempt(one: Callable[[bytes], None], data: bytes) -> str:
@@ -79,7 +97,7 @@ def attempt(one: Callable[[bytes], None], data: bytes) -> str:
 def fuzz(module: ModuleType, seconds: float, seed: int) -> int:
     """Tries until time is up or three failures are found; returns how many were found."""
     name = module.__name__.rpartition(".")[2]
-    seeds: Sequence[bytes] = module.SEEDS
+    seeds = seeds_of(module)
     words = [*COMMON, *getattr(module, "WORDS", [])]
     chance = random.Random(seed)
     end = time.monotonic() + seconds
@@ -97,13 +115,27 @@ def fuzz(module: ModuleType, seconds: float, seed: int) -> int:
     return found
 
 
+def guided(names: list[str], seconds: float) -> int:
+    """One harness after the other, each in a process of its own; 1 when any of them failed."""
+    failed = 0
+    for name in names:
+        words = [sys.executable, "-m", "tests.fuzz.guided", name.removeprefix("fuzz_"), str(int(seconds / len(names)))]
+        failed += subprocess.run(words, check=False).returncode != 0
+    return int(failed > 0)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="one harness")
     parser.add_argument("--seconds", type=float, default=60, help="for all of them together")
     parser.add_argument("--seed", type=int, default=time.time_ns() & 0xFFFFFFFF)
     parser.add_argument("--input", type=Path, help="one file again")
+    parser.add_argument("--random", action="store_true", help="by chance even where atheris is installed")
     options = parser.parse_args()
+    if not options.input and not options.random:
+        if importlib.util.find_spec("atheris"):
+            return guided(harness_names(options.only), options.seconds)
+        print("atheris is not installed (see requirements-dev.lock): by chance instead of by coverage", flush=True)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # what grows without bound fails here and not the machine
     modules = harnesses(options.only)
     if options.input:

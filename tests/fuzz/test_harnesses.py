@@ -5,12 +5,13 @@ from types import ModuleType
 
 import pytest
 
-from tests.fuzz.driver import COMMON, attempt, bend, harnesses
+from tests.fuzz.driver import COMMON, attempt, bend, harnesses, seeds_of
 
 
 @pytest.mark.parametrize("module", harnesses(""), ids=lambda module: module.__name__.rpartition("_")[2])
 def test_harness(module: ModuleType) -> None:
     chance = random.Random(7)
     words = [*COMMON, *getattr(module, "WORDS", [])]
-    for data in [*module.SEEDS, *(bend(chance, module.SEEDS, words) for _ in range(300))]:
+    seeds = seeds_of(module)
+    for data in [*seeds, *(bend(chance, seeds, words) for _ in range(300))]:
         assert not (wrong := attempt(module.one, data)), f"{wrong}\n{data[:500]!r}"
