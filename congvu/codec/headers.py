@@ -207,29 +207,30 @@ def parse_addresses(value: bytes, limit: int) -> list[Address]:
 
 def _parse_slowly(value: bytes, position: int, found: list[Address], limit: int) -> None:
     """Addresses with groups, comments, routes, quoted local parts, and whatever people write."""
-    before: list[tuple[str, bytes]] = []  # tokens outside < >
+    before: list[tuple[str, bytes]] = []  # tokens before < >, or without it
     inside: list[tuple[str, bytes]] | None = None  # tokens within
+    after: list[tuple[str, bytes]] = []  # tokens behind; a name behind is one where none stands before
     closed = in_group = has_at = False  # has_at: an "@" stands in `before`, which may be long and is asked often
     comment = b""
     size = len(value)
 
     def finish() -> None:
-        nonlocal before, inside, closed, comment, has_at
+        nonlocal before, inside, after, closed, comment, has_at
         if inside is not None:
-            found.append(_address(inside, _phrase(before) or comment))
+            found.append(_address(inside, _phrase(before) or _phrase(after) or comment))
         elif has_at:
-            found.append(_address(before, comment))
+            found.extend(_addresses(before, comment)[: limit - len(found)])
         elif name := _phrase(before):
             one = len([kind for kind, _ in before if kind != " "]) == 1
             found.append((None, None, name, NO_HOST) if one else (name, None, NO_MAILBOX, NO_HOST))
-        before, inside, closed, comment, has_at = [], None, False, b"", False
+        before, inside, after, closed, comment, has_at = [], None, [], False, b"", False
 
     while position < size and len(found) < limit:
         match = _TOKEN.match(value, position)
         if match is None:  # a lone backslash before the end
             break
         position = match.end()
-        here = before if inside is None or closed else inside
+        here = before if inside is None else after if closed else inside
         match match.lastindex:
             case 1:
                 here.append(("q", _QUOTED_PAIR.sub(rb"\1", match[1])))
@@ -246,6 +247,10 @@ def _parse_slowly(value: bytes, position: int, found: list[Address], limit: int)
                 match match[4]:
                     case b"<" if inside is None:
                         inside = []
+                    case b"<" if closed:  # a comma is missing
+                        name = after
+                        finish()
+                        before, inside = name, []
                     case b">" if inside is not None:
                         closed = True
                     case b",":
@@ -289,6 +294,32 @@ def _comment(value: bytes, position: int) -> tuple[bytes, int]:
 
 def _phrase(tokens: list[tuple[str, bytes]]) -> bytes:
     return b"".join(text for _, text in tokens).strip()
+
+
+def _addresses(tokens: list[tuple[str, bytes]], comment: bytes) -> list[Address]:
+    """What stands without < > and has an "@": one address, or several where commas are missing. Words before an address
+    that no dot joins to it are its name."""
+    chunks: list[list[tuple[str, bytes]]] = [[]]
+    gap = False
+    for token in tokens:
+        if token[0] == " ":
+            gap = True
+            continue
+        last = chunks[-1][-1] if chunks[-1] else None
+        words = last is not None and last[0] in "aq" and token[0] in "aq"
+        if gap and words and last is not None and not (last[1].endswith(b".") or token[1].startswith(b".")):
+            chunks.append([])
+        chunks[-1].append(token)
+        gap = False
+    found: list[Address] = []
+    name: list[bytes] = []
+    for chunk in chunks:
+        if any(kind == "@" for kind, _ in chunk):
+            found.append(_address(chunk, b" ".join(name) or comment))
+            name = []
+        else:
+            name.append(_phrase(chunk))
+    return found
 
 
 def _address(tokens: list[tuple[str, bytes]], name: bytes) -> Address:

@@ -94,6 +94,8 @@ _OF_PART = frozenset(
 _OF_ROOT = _OF_LETTER | _OF_PART
 _CHUNK = 1 << 18  # an mmap is counted through in pieces of this size, which stay in the processor's cache
 _SMALL = 4 << 20  # an mmap up to this size is copied: bytes are faster to search
+_NO_TOKEN = re.compile(r"[\s,]")  # what people write where a semicolon is missing
+_NO_LANGUAGE = re.compile(rb"\([^)]*+\)?|;[^,]*+|,")  # comments, parameters, separators (rfc3282 2)
 _TEXT_PLAIN: tuple[str, str, list[Parameter]] = ("text", "plain", [])
 _CLOSED = ("application", "octet-stream")
 _OTHERS = 16  # boundaries that only begin like the one looked for: parts within have a few
@@ -183,7 +185,8 @@ def _read_head(fields: Fields, digest: bool, limit: int, closed: bool = False) -
         kind, subtype = _CLOSED
     value = _first(fields, b"content-disposition")
     disposition, d_parameters = parse_parameters(value, limit) if value else (b"", [])
-    encoding = _token(_first(fields, b"content-transfer-encoding") or b"7bit").lower()
+            disposition = disposition.strip(b'"')
+        encoding = _token(_first(fields, b"content-transfer-encoding") or b"7bit").lower()
     filename = ""
     if d_parameters:
         filename = parameter_text(d_parameters, b"filename")
@@ -277,7 +280,7 @@ class _Scanner:
                 root, structure, fields = self.letter(body, end, depth - 1)
                 children = (root,)
                 addresses = {name: self.addresses(fields, name) for name in _ADDRESS_FIELDS if name in fields}
-                more = b" %b %b %d" % (_envelope(fields, addresses), structure, _lines(data, body, end))
+                more = b" %b %b %d" % (_envelope(fields, addresses), structure, _lines(data, body, end))_NO_TOKEN.split(subtype.strip(), 1)[0][:127]
                 return self._made(head, start, body, end, children), _structure(head, end - body, more)
         more = b" %d" % _lines(data, body, end) if head.type == "text" else b""
         return self._made(head, start, body, end, children), _structure(head, end - body, more)
@@ -344,7 +347,9 @@ class _Scanner:
             if start >= 0 and (start < end or not found):  # no closing delimiter
                 self._child(start, end, depth, digest, found, structures)
         if not found:
-            # A multipart must have a part (rfc9051 7.5.2): without one delimiter its whole body is shown as text.
+            # A multipart must have a part (rfc9051 7.5.2): without oneb"NIL"
+        named = _first(fields, b"content-language") or b""
+        if delimiter its whole body is shown as text.named and _NO_LANGUAGE.sub(b" ", named).split()[:32]:
             found.append(self._made(_NO_HEAD, body, body, end, ()))
             structures.append(_structure(_NO_HEAD, end - body, b" %d" % _lines(data, body, end)))
         return tuple(found), b"".join(structures)
@@ -352,7 +357,7 @@ class _Scanner:
     def _child(
         self, start: int, end: int, depth: int, digest: bool, found: list[Part], structures: list[bytes]
     ) -> None:
-        body = _body_at(self.data, start, end)
+        body = _body_at(self.data, start, end)any(name in (b"charset", b"charset*") for name, _ in parameters):
         head = _head(self.data[start : min(body, start + self.max_header)], digest, self.max_parameters)
         part, structure = self.part(start, body, end, depth - 1, head)
         found.append(part)
@@ -382,7 +387,10 @@ def _body_at(data: Buffer, start: int, end: int) -> int:
     lf = data.find(b"\n\n", start, end if crlf < 0 else crlf + 1)
     if lf >= 0:
         return lf + 2
-    return crlf + 3 if crlf >= 0 else end
+    if crlf >= 0:
+        return crlf + 3
+    doubled = data.find(b"\n\r\r\n", start, end)  # line ends mended twice on somebody's way here
+    return doubled + 4 if doubled >= 0 else end
 
 
 def _first(fields: Fields, name: bytes) -> bytes | None:

@@ -210,10 +210,20 @@ def decode_body(data: Buffer, part: Part, limit: int = 1 << 30) -> bytes:
             # 4 characters for 3 bytes and 2 for each line end; what a line-by-line encoder puts in lines of 4 is rare.
             return unbase64(data[start : min(end, start + limit * 3 // 2 + 100)])[:limit]
         case "quoted-printable":
-            return a2b_qp(data[start : min(end, start + limit * 3 + 100)])[:limit]
+            return unquote(data[start : min(end, start + limit * 3 + 100)])[:limit]
         case "x-uuencode" | "uuencode" | "x-uue":
             return _unuu(data[start : min(end, start + limit * 3 // 2 + 1000)])[:limit]
     return data[start : min(end, start + limit)]
+
+
+# White space at the end of a line was added on the way (rfc2045 6.7, 3), also behind the "=" of a soft line break.
+_TRAILING = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
+
+
+def unquote(raw: bytes, *, last: bool = True) -> bytes:
+    """Quoted-printable taken off whole lines; of the `last` one the end is here though no line end is."""
+    lines = _TRAILING.sub(b"", raw)
+    return a2b_qp(lines.rstrip(b" \t") if last else lines)
 
 
 def _unuu(raw: bytes) -> bytes:

@@ -81,7 +81,9 @@ class Box:
     def select(self) -> Selected:
         uids = self.db.read_now(message.uids, 1, 1)
         modseq = self.db.read_now(changes.highest, 1)
+        box = self.db.read_now(mailbox.get, 1, 1)
         self.view = Selected(1, 1, 1, uids, modseq, read_only=self.read_only, recent_from=self.recent_from)
+        self.view.keywords = box.keywords if box is not None else ()
         return self.view
 
     def do(self, run: Callable[[Session], Awaitable[Done]]) -> tuple[bytes, Done]:

@@ -160,6 +160,7 @@ class Rendered:
     missing: int = 0
     damaged: bool = False
     unknown: bool = False  # an encoding that BINARY does not know
+    keywords: frozenset[str] = frozenset()  # those that it shows, as rows hold them
 
 
 def _rows(tx: Tx, wanted: Wanted, uids: "array[int]", columns: tuple[Column, ...]) -> list[tuple[Any, ...]]:
@@ -193,7 +194,9 @@ def _chunk(
         return answer
     columns = list(zip(*rows, strict=True))
     if len(rows) < len(uids):
-        number_of = dict(zip(uids, numbers, strict=True))
+        number_of    if b"FLAGS" in wanted.form or newly:
+        answer.keywords = frozenset(row.keywords for row in rows)
+    needs = dict(zip(uids, numbers, strict=True))
         numbers = [number_of[uid] for uid in columns[0]]
     # Constants and values take turns, line after line, so that one join makes all of them.
     width = 2 * len(wanted.simple) + 3
@@ -453,6 +456,7 @@ def _unseen(tx: Tx, wanted: Wanted, uids: "array[int]") -> tuple[int, list[int]]
 
 
 async def _write(session: Session, answer: Rendered, total: _Total) -> None:
+    session.announce(answer.keywords)
     for piece in answer.pieces:
         if isinstance(piece, Stretch):
             total.damaged |= not await _send_stretch(session, piece)

@@ -90,6 +90,7 @@ async def _store(session: Session, command: Store, by_uid: bool) -> Done:
                 view.own.add(stored.modseq)
             failed += stored.failed
             if not command.silent or session.condstore:
+                session.announce({row.keywords for row in stored.rows})
                 for piece in pieces(_stored_lines(session, view, stored.rows, command.silent)):
                     session.send(piece)
                 await session.stream.drain()

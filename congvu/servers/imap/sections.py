@@ -5,13 +5,14 @@ Small sections are rendered as bytes, large ones as a `Stretch` whose bytes are 
 letter is read once, and only as far as its sections reach. Must never change what was received.
 """
 
-from binascii import a2b_base64, a2b_qp
+from binascii import a2b_base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from congvu.codec import mime
 from congvu.codec.headers import unbase64
 from congvu.codec.imap import FetchItem, Section
+from congvu.codec.parts import unquote
 from congvu.db.blobs import BlobKeeper
 from congvu.mailstore import message
 
@@ -251,9 +252,9 @@ def _quoted(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if not cut and len(left) > SMALL:  # one endless line: cut it, but not within "=3D"
             cut = left.find(b"=", len(left) - 2)
             cut = len(left) if cut < 0 else cut
-        yield a2b_qp(left[:cut])
+        yield unquote(left[:cut], last=False)
         left = left[cut:]
-    yield a2b_qp(left)
+    yield unquote(left)
 
 
 def measure(blobs: BlobKeeper, stretch: Stretch) -> int:

@@ -31,7 +31,7 @@ from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.mailstore import changes, mailbox
 from congvu.mailstore.metadata import MAX_VALUE
-from congvu.servers.imap.view import News, Selected, read_news
+from congvu.servers.imap.view import News, Selected, flags_lines, read_news
 from congvu.servers.listen import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
 A = TypeVar("A")
@@ -379,6 +379,15 @@ class Session:
     def untagged(self, kind: str, code: str, word: str, /, **facts: object) -> None:
         """`* OK [code] text`, `* BYE text` …"""
         self._answer("*", kind, code, self.text(word, **facts))
+
+    def announce(self, keywords: Iterable[str]) -> None:
+        """FLAGS ahead of the first answer with a keyword that the client has not been told of (rfc9051 7.3.1)."""
+        view = self.selected
+        if view is not None:
+            new = {word for words in keywords for word in words.split()}.difference(view.keywords)
+            if new:
+                view.keywords += tuple(sorted(new))
+                self.send(*flags_lines(view.keywords, view.read_only))
 
     def answer(self, done: Done, tag: str = "") -> None:
         """The tagged OK, of the command that runs unless another is named."""
