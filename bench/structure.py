@@ -199,7 +199,10 @@ def main() -> int:
         found = envelopes(one[b"ENVELOPE"], other[b"ENVELOPE"], "envelope")
         found += differences(one[b"BODYSTRUCTURE"], other[b"BODYSTRUCTURE"], "structure")
         letters_with += bool(found)
-        for name, left, right in found:
+        rest = letter.replace(b"\r\n", b"")
+        bare = b"\r" in rest or b"\n" in rest
+        for place, left, right in found:
+            name = f"{place}, bare CR or LF in the letter" if bare else place
             classes[name] += 1
             if options.all or classes[name] == 1:
                 print(f"\n{name} (letter {number})\n  {letter[-300:]!r}\n  theirs {left!r}\n  ours   {right!r}")

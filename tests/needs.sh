@@ -22,6 +22,8 @@ else
     need curl curl
     need mpop mpop
     need fetchmail fetchmail
+    need offlineimap offlineimap3
+    need imapfilter imapfilter
     need swaks "swaks libnet-ssleay-perl"
     if command -v perl >/dev/null 2>&1 && ! perl -MNet::SSLeay -e 1 2>/dev/null; then missing="$missing libnet-ssleay-perl"; fi
 fi
