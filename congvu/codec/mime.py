@@ -185,8 +185,8 @@ def _read_head(fields: Fields, digest: bool, limit: int, closed: bool = False) -
         kind, subtype = _CLOSED
     value = _first(fields, b"content-disposition")
     disposition, d_parameters = parse_parameters(value, limit) if value else (b"", [])
-            disposition = disposition.strip(b'"')
-        encoding = _token(_first(fields, b"content-transfer-encoding") or b"7bit").lower()
+    disposition = disposition.strip(b'"')
+    encoding = _token(_first(fields, b"content-transfer-encoding") or b"7bit").lower()
     filename = ""
     if d_parameters:
         filename = parameter_text(d_parameters, b"filename")
@@ -194,13 +194,14 @@ def _read_head(fields: Fields, digest: bool, limit: int, closed: bool = False) -
         filename = parameter_text(parameters, b"name")
     named = dict(parameters)
     charset = named.get(b"charset", b"").decode("ascii", "replace").lower()[:64]
-    if kind == "text" and not charset:
+    if kind == "text" and b"charset" not in named and b"charset*" not in named:
         parameters = [(b"charset", b"US-ASCII"), *parameters]  # rfc2046 4.1.2
     placed = b"NIL"
     if disposition:
         placed = b"(%b %b)" % (render_string(disposition.upper()), render_parameters(d_parameters))
     spoken = b"NIL"
-    if languages := (_first(fields, b"content-language") or b"").replace(b",", b" ").split()[:32]:
+    language = _first(fields, b"content-language") or b""
+    if languages := language and _NO_LANGUAGE.sub(b" ", language).split()[:32]:
         spoken = b"(%b)" % b" ".join(map(render_string, languages))
     spelt = encoding.decode("ascii", "replace")[:64]
     if kind == "multipart":
@@ -234,7 +235,7 @@ def _content_type(fields: Fields, digest: bool, limit: int) -> tuple[str, str, l
         return ("message", "rfc822", []) if digest else _TEXT_PLAIN
     main, parameters = parse_parameters(value, limit)
     kind, _, subtype = main.decode("ascii", "replace").lower().partition("/")
-    kind, subtype = kind.strip()[:64], subtype.strip()[:127]
+    kind, subtype = kind.strip()[:64], _NO_TOKEN.split(subtype.strip(), 1)[0][:127]
     if not kind or not subtype:  # rfc2045 5.2
         return ("text", "plain", parameters) if kind in ("", "text") else (*_CLOSED, parameters)
     return kind, subtype, parameters
@@ -280,7 +281,7 @@ class _Scanner:
                 root, structure, fields = self.letter(body, end, depth - 1)
                 children = (root,)
                 addresses = {name: self.addresses(fields, name) for name in _ADDRESS_FIELDS if name in fields}
-                more = b" %b %b %d" % (_envelope(fields, addresses), structure, _lines(data, body, end))_NO_TOKEN.split(subtype.strip(), 1)[0][:127]
+                more = b" %b %b %d" % (_envelope(fields, addresses), structure, _lines(data, body, end))
                 return self._made(head, start, body, end, children), _structure(head, end - body, more)
         more = b" %d" % _lines(data, body, end) if head.type == "text" else b""
         return self._made(head, start, body, end, children), _structure(head, end - body, more)
@@ -347,9 +348,7 @@ class _Scanner:
             if start >= 0 and (start < end or not found):  # no closing delimiter
                 self._child(start, end, depth, digest, found, structures)
         if not found:
-            # A multipart must have a part (rfc9051 7.5.2): without oneb"NIL"
-        named = _first(fields, b"content-language") or b""
-        if delimiter its whole body is shown as text.named and _NO_LANGUAGE.sub(b" ", named).split()[:32]:
+            # A multipart must have a part (rfc9051 7.5.2): without one delimiter its whole body is shown as text.
             found.append(self._made(_NO_HEAD, body, body, end, ()))
             structures.append(_structure(_NO_HEAD, end - body, b" %d" % _lines(data, body, end)))
         return tuple(found), b"".join(structures)
@@ -357,7 +356,7 @@ class _Scanner:
     def _child(
         self, start: int, end: int, depth: int, digest: bool, found: list[Part], structures: list[bytes]
     ) -> None:
-        body = _body_at(self.data, start, end)any(name in (b"charset", b"charset*") for name, _ in parameters):
+        body = _body_at(self.data, start, end)
         head = _head(self.data[start : min(body, start + self.max_header)], digest, self.max_parameters)
         part, structure = self.part(start, body, end, depth - 1, head)
         found.append(part)

@@ -102,11 +102,10 @@ class Stream(asyncio.Protocol):
     """One connection. All methods belong to the event loop's thread; one reader at a time."""
 
     # fmt: off
-    __slots__ = ("_at_rest", "_buffer", "_closing", "_deflate", "_ended", "_eof", "_held", "_leaving", "_leaving_size", "_loop",
-                 "_lost", "_need",
-                  "_nudged", "_read_by", "_reader", "_ssl", "_stopping", "_stuck", "_taken",
-                 "_timer", "_timer_at",
-                  "_tls", "_transport", "_write_by", "_writer", "peer", "port")
+    __slots__ = ("_at_rest", "_buffer", "_closing", "_deflate", "_ended", "_eof", "_held", "_leaving",
+                 "_leaving_size", "_loop", "_lost", "_need", "_nudged", "_read_by", "_reader", "_ssl", "_stopping",
+                 "_stuck", "_taken", "_timer", "_timer_at", "_tls", "_transport", "_write_by", "_writer", "peer",
+                 "port")
     # fmt: on
 
     def __init__(self, peer: str = "", port: int = 0, tls: Tls | None = None) -> None:
@@ -268,20 +267,15 @@ class Stream(asyncio.Protocol):
             self._flush()
 
     def _flush(self) -> None:
+        """What was written leaves, and nothing of it is held back by a compressor."""
         if self._leaving:
             data = self._leaving[0] if len(self._leaving) == 1 else b"".join(self._leaving)
             self._leaving.clear()
             self._leaving_size = 0
-            if self._transport is not None and not self._lost:
             if self._deflate is not None:
-                data = self._deflate.pack(data)
-            if data:
+                data = self._deflate.pack(data) + self._deflate.flush()
+            if self._transport is not None and not self._lost:
                 self._transport.write(data)
-
-    def _flush(self) -> None:
-        """What a compressor holds back leaves."""
-        if self._deflate is not None and self._transport is not None and (data := self._deflate.flush()):
-                            self._transport.write(data)
 
     async def drain(self, timeout: float = 300.0) -> None:  # noqa: ASYNC109
         """Waits while much written output has not left. Raises `Gone` or `TooSlow`."""
@@ -359,6 +353,7 @@ class Stream(asyncio.Protocol):
 
     def compress(self) -> None:
         """From here on both directions are compressed (rfc4978 3); the protocol's go-ahead has just been written."""
+        self._flush()
         self._deflate = Deflate()
         early = self._buffer.chunk(len(self._buffer))
         if early:

@@ -422,7 +422,7 @@ class _Session:
             raise Refused("pop3-tls-first")
         bindings = self._stream.channel_bindings()
         exchange = sasl.begin(command.mechanism, bindings, lambda: secrets.token_urlsafe(18))
-        if exchange is None:
+        if exchange is None or isinstance(exchange, sasl.Bearer):
             self.refuse("pop3-unknown-mechanism")
             return
         await self._sign_in(exchange, command.initial)

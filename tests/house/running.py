@@ -105,7 +105,9 @@ class House:
     def port(self, name: str) -> int:
         return self.base + OFFSETS[name]
 
-    def start(self, *, kill_at: str = "", file_blocks: int = 0, environment: Mapping[str, str] | None = None)files: int = 0) -> None:
+    def start(
+        self, *, kill_at: str = "", file_blocks: int = 0, environment: Mapping[str, str] | None = None, files: int = 0
+    ) -> None:
         more = dict(environment or {}) | ({"CONGVU_KILL_AT": kill_at} if kill_at else {})
         before = len(self.log())
         log = self.data.with_name(f"{self.data.name}.log").open("ab")

@@ -193,10 +193,10 @@ def _chunk(
     if not rows:
         return answer
     columns = list(zip(*rows, strict=True))
+    if SIMPLE["FLAGS"] in wanted.simple or newly:
+        answer.keywords = frozenset(columns[wanted.columns.index(Column.KEYWORDS)])
     if len(rows) < len(uids):
-        number_of    if b"FLAGS" in wanted.form or newly:
-        answer.keywords = frozenset(row.keywords for row in rows)
-    needs = dict(zip(uids, numbers, strict=True))
+        number_of = dict(zip(uids, numbers, strict=True))
         numbers = [number_of[uid] for uid in columns[0]]
     # Constants and values take turns, line after line, so that one join makes all of them.
     width = 2 * len(wanted.simple) + 3
