@@ -221,6 +221,23 @@ def test_a_connection_that_dies_leaves_whole_commands_or_nothing(
     talk(program, go)
 
 
+def test_news_are_told_once_to_whoever_watches(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        await client.ask(b"SELECT INBOX")
+        asked = b"(SELECTED (MessageNew MessageExpunge)) (PERSONAL (MessageNew MessageExpunge))"
+        assert (await client.ask(b"NOTIFY SET %b" % asked))[-1].startswith(b"t OK")
+        for _ in range(5):
+            client.send(b"".join(command(b"n%d" % n, letter(b"A", 20)) for n in range(10)))
+            lines = await client.ask(b"NOOP")
+            assert [line for line in lines if b"APPENDUID" in line and b" OK " in line] and len(lines) > 10
+            told = [int(line.split()[1]) for line in lines if line.endswith(b" EXISTS")]
+            assert told == sorted(set(told))
+        assert told[-1] == 50
+
+    talk(program, go)
+
+
 def test_who_has_said_all_still_hears_the_answers(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(program, monkeypatch)
 

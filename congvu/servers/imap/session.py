@@ -604,6 +604,7 @@ class Session:
 
     def signed_out(self) -> None:
         """As a stranger again, on the same connection (rfc8437 3): nothing of the person stays."""
+        self.unwatch()
         self.account_id = 0
         self.address = ""
         self.enabled = frozenset()
