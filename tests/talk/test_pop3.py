@@ -52,7 +52,7 @@ class Program:
     def put(self, letter: bytes, *, account: int = 1, flags: int = 0, prefix: bytes = b"") -> int:
         with self.blobs.spool() as spool:
             spool.write(letter)
-            blob = self.blobs.put_now(spool)
+            blob = self.blobs.put_many([spool.buffer()])[0]
         new = NewLetter(self.ids.draw(), blob, prefix, mime.scan(letter))
 
         def keep(tx: Any) -> int:
