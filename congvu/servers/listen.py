@@ -281,8 +281,7 @@ class Stream(asyncio.Protocol):
         """Waits while much written output has not left. Raises `Gone` or `TooSlow`."""
         if self._lost or self._closing:
             raise Gone
-        self._flush()
-        if self._stuck:
+        if self._stuck:  # what is gathered is little, and leaves by itself
             if self._writer is None:
                 self._writer = self._loop.create_future()
                 self._writer.add_done_callback(self._drained)
