@@ -25,6 +25,7 @@ import uvloop
 from congvu.actions.accounts import Doors
 from congvu.actions.mail import Mail
 from congvu.actions.proofs import Proofs
+from congvu.actions.sharing import Sharing
 from congvu.base.clock import Clock, Identifiers, SystemClock
 from congvu.base.config import Config, Protocol
 from congvu.base.config import Listener as Doorway
@@ -37,6 +38,7 @@ from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.db.wake import Wake
 from congvu.delivery.inbound import Inbound
+from congvu.directory import profile as profiles
 from congvu.mailstore.search import Indexer
 from congvu.servers import pop3, smtp, smtp_replies
 from congvu.servers.imap import commands as imap
@@ -63,6 +65,7 @@ class Services:
     inbound: Inbound
     mail: Mail
     places: Places
+    sharing: Sharing
 
 
 def serve(
@@ -323,6 +326,7 @@ async def build(config: Config, data: Path, worker: str, proofs: Proofs) -> Serv
         inbound=Inbound(db, blobs, clock, ids, config),
         mail=Mail(db, blobs, clock, ids),
         places=Places(),
+        sharing=Sharing(config, profiles.load(config.profile)),
     )
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from congvu.actions.sharing import Sharing, Who
 from congvu.base.clock import Clock, Identifiers
 from congvu.base.failure import Refused
 from congvu.codec import mime
@@ -120,16 +121,42 @@ class Mail:
             raise answer
         return answer
 
+    async def append_elsewhere(self, sharing: Sharing, who: Who, wanted: Wanted) -> Added | Refused:
+        """One command into a mailbox of another's. Answers as `append` does, and with no-permission."""
+        contents = [draft.letter.content for draft in wanted.drafts if draft.letter.content is not None]
+        now = self._clock.now()
+        for left in (2, 1, 0):
+            numbers = [self._ids.draw() for _ in wanted.drafts]
+            try:
+                if contents:
+                    return await self._db.write_with(
+                        self._blobs, contents, _append_elsewhere, sharing, who, wanted, numbers, now
+                    )
+                return await self._db.write(_append_elsewhere, [], sharing, who, wanted, numbers, now)
+            except Duplicate:
+                if not left:
+                    raise
+        raise AssertionError
+
 
 def _append(
     tx: Tx, placed: list[Blob], account_id: int, wanted: Sequence[Wanted], numbers: Sequence[int], now: float
 ) -> list[Added | Refused]:
     """`placed`: the blobs of the contents that came along, in their order."""
+    return append.append(tx, account_id, _adding(placed, wanted, numbers, now), now)
+
+
+def _append_elsewhere(
+    tx: Tx, placed: list[Blob], sharing: Sharing, who: Who, wanted: Wanted, numbers: Sequence[int], now: float
+) -> Added | Refused:
+    return sharing.append(tx, who, _adding(placed, [wanted], numbers, now)[0], now)
+
+
+def _adding(placed: list[Blob], wanted: Sequence[Wanted], numbers: Sequence[int], now: float) -> list[Adding]:
     blobs, ids = iter(placed), iter(numbers)
 
     def arrival(draft: Draft) -> Arrival:
         letter = NewLetter(next(ids), draft.letter.blob or next(blobs), b"", draft.letter.scan)
         return Arrival(letter, draft.flags, draft.keywords, int(now if draft.received is None else draft.received))
 
-    adding = [Adding(each.mailbox, tuple(map(arrival, each.drafts)), each.replaces) for each in wanted]
-    return append.append(tx, account_id, adding, now)
+    return [Adding(each.mailbox, tuple(map(arrival, each.drafts)), each.replaces) for each in wanted]

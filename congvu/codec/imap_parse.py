@@ -212,7 +212,7 @@ STATUS_ITEMS = frozenset(
     | {"APPENDLIMIT", "DELETED-STORAGE"}
 )
 LIST_SELECT = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
-LIST_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS", "METADATA"})
+LIST_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS", "METADATA", "MYRIGHTS"})
 
 
 def _status_items(w: Words) -> tuple[str, ...]:

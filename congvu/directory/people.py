@@ -74,6 +74,11 @@ def get(tx: Tx, account_id: int) -> Account | None:
     return _account(row) if row else None
 
 
+def some(tx: Tx, account_ids: Sequence[int]) -> list[Account]:
+    """Those of these accounts that there are, by number."""
+    return [_account(row) for row in tx.all(f"{_SELECT} WHERE account.id IN (?*) ORDER BY account.id", account_ids)]
+
+
 def everyone(tx: Tx) -> Iterator[Account]:
     """All accounts by primary address, as they come."""
     return map(_account, tx.each(f"{_SELECT} ORDER BY address.address"))

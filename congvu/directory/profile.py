@@ -15,10 +15,14 @@ from congvu.directory.people import Kind
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What is asked of a profile so far. `quota`: bytes of a new mailbox by what holds it; 0 means none."""
+    """What is asked of a profile so far. `quota`: bytes of a new mailbox by what holds it; 0 means none.
+    `share_with_anyone`: may a mailbox be opened to everybody at once? `one_seen`: kinds of mailboxes in which \\Seen is
+    one for all who open them, instead of each one's own."""
 
     name: str
     quota: dict[Kind, int]
+    share_with_anyone: bool = False
+    one_seen: frozenset[Kind] = frozenset()
 
 
 def folder() -> Path:
@@ -45,4 +49,11 @@ def load(name: str) -> Profile:
     for kind, number in quota.items():
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**50:
             raise Refused("bad-profile", file=path.name, reason=f"[quota_bytes] {kind}")
-    return Profile(name, {kind: quota[kind] for kind in Kind})
+    match table.get("sharing", {"anyone": False, "one_seen": []}):
+        case {"anyone": bool(anyone), "one_seen": list(kinds), **more} if not more and all(
+            k in list(Kind) for k in kinds
+        ):
+            one_seen = frozenset(map(Kind, kinds))
+        case _:
+            raise Refused("bad-profile", file=path.name, reason=f"[sharing] anyone, one_seen: {', '.join(Kind)}")
+    return Profile(name, {kind: quota[kind] for kind in Kind}, anyone, one_seen)

@@ -19,12 +19,14 @@ class Kind(IntEnum):
     APPEARED = 1
     FLAGS = 2
     VANISHED = 3
-    MAILBOX = 4  # created, renamed, deleted, subscribed
+    MAILBOX = 4  # created, renamed, deleted, subscribed, opened to somebody
+    SEEN = 5  # a reader of another account has seen messages, or not any more: news for that reader only
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row. `uids`: a sequence set (codec.uidset); `letters`: for VANISHED the letters, in the order of the uids."""
+    """One row. `uids`: a sequence set (codec.uidset); `letters`: for VANISHED the letters, in the order of the uids;
+    for SEEN the one reader's account."""
 
     modseq: int
     mailbox_id: int
@@ -59,7 +61,7 @@ def record(
     letters: Sequence[int] = (),
 ) -> None:
     """Writes one row; two of one kind in one mailbox under one modseq are the caller's error."""
-    packed = struct.pack(f">{len(letters)}q", *letters) if kind is Kind.VANISHED else None
+    packed = struct.pack(f">{len(letters)}q", *letters) if kind in {Kind.VANISHED, Kind.SEEN} else None
     tx.run(
         "INSERT INTO change (account_id, modseq, mailbox_id, kind, uids, letters) VALUES (?, ?, ?, ?, ?, ?)",
         account_id,

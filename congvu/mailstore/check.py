@@ -12,6 +12,7 @@ from congvu.base.failure import NotNow
 from congvu.codec import mime, uidset
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
+from congvu.mailstore import seen
 from congvu.mailstore.changes import Kind
 
 # Each statement returns rows that must not exist, with the sentence they fill.
@@ -99,7 +100,7 @@ _NEVER = (
         "account {0} mailbox {1} UID {2}: its last change, {3}, is not in the change log",
         "SELECT m.account_id, m.mailbox_id, m.uid, m.modseq FROM message m WHERE NOT EXISTS (SELECT 1 FROM change c"
         " WHERE c.account_id = m.account_id AND c.modseq = m.modseq AND c.mailbox_id = m.mailbox_id"
-        " AND c.kind IN (1, 2))",
+        " AND c.kind IN (1, 2, 5))",
     ),
     (
         "account {0} mailbox {1}: UIDVALIDITY {2}, recent from {3}, UIDNEXT {4}; the store's last UIDVALIDITY is {5}",
@@ -136,6 +137,32 @@ _INDEX = (
 )
 
 
+# Mailboxes opened to others.
+_SHARING = (
+    (
+        "account {0} mailbox {1}: opened to {2}, but does not exist, or {2} is its owner or has no rights",
+        "SELECT a.account_id, a.mailbox_id, a.grantee_id FROM acl a LEFT JOIN mailbox b ON b.account_id = a.account_id"
+        " AND b.id = a.mailbox_id WHERE b.id IS NULL OR a.grantee_id = a.account_id OR a.rights = ''",
+    ),
+    (
+        "account {0} mailbox {1}: opened to {2}, which does not know of it",
+        "SELECT a.account_id, a.mailbox_id, a.grantee_id FROM acl a LEFT JOIN share s ON s.account_id = a.grantee_id"
+        " AND s.owner_id = a.account_id AND s.mailbox_id = a.mailbox_id WHERE s.account_id IS NULL",
+    ),
+    (
+        "account {0}: knows mailbox {2} of account {1} as opened to it, which it is not",
+        "SELECT s.account_id, s.owner_id, s.mailbox_id FROM share s LEFT JOIN acl a ON a.account_id = s.owner_id"
+        " AND a.mailbox_id = s.mailbox_id AND a.grantee_id = s.account_id WHERE a.account_id IS NULL",
+    ),
+    (
+        "account {0} mailbox {1}: {2} has seen messages in it, but it does not exist, or does not know, or {2} owns it",
+        "SELECT DISTINCT s.account_id, s.mailbox_id, s.reader_id FROM seen s LEFT JOIN mailbox b"
+        " ON b.account_id = s.account_id AND b.id = s.mailbox_id"
+        " WHERE b.id IS NULL OR b.readers = 0 OR s.reader_id = s.account_id",
+    ),
+)
+
+
 def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]:
     """Findings, none when the store is whole.
 
@@ -144,10 +171,11 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
     """
     # While letters arrive the index must be seen no later than the store: else it would seem to know too much.
     yield from (finding for _, finding in index(tx))
-    for sentence, sql in _NEVER:
+    for sentence, sql in (*_NEVER, *_SHARING):
         for row in tx.each(sql):
             yield sentence.format(*row)
     yield from _log(tx)
+    yield from _seen(tx)
     for account, box, used, known in tx.each(
         "SELECT DISTINCT m.account_id, m.mailbox_id, m.keywords, b.keywords FROM message m JOIN mailbox b"
         " ON b.account_id = m.account_id AND b.id = m.mailbox_id WHERE m.keywords <> ''"
@@ -182,6 +210,28 @@ def index(tx: Tx) -> Iterator[tuple[int, str]]:
     for sentence, sql in _INDEX:
         for row in tx.each(sql):
             yield row[0], sentence.format(*row)
+
+
+def _seen(tx: Tx) -> Iterator[str]:
+    """What readers have seen is there."""
+    rows = tx.each(
+        "SELECT account_id, mailbox_id, chunk, reader_id, bits FROM seen"
+        " ORDER BY account_id, mailbox_id, chunk, reader_id"
+    )
+    for (account, box, chunk), readers in groupby(rows, itemgetter(0, 1, 2)):
+        there = 0
+        for (uid,) in tx.all(
+            "SELECT uid FROM message WHERE account_id = ? AND mailbox_id = ? AND uid BETWEEN ? AND ?",
+            account,
+            box,
+            chunk * seen.UIDS,
+            chunk * seen.UIDS + seen.UIDS - 1,
+        ):
+            there |= 1 << uid % seen.UIDS
+        for *_, reader, packed in readers:
+            bits = int.from_bytes(packed, "little")
+            if not bits or bits & ~there:
+                yield f"account {account} mailbox {box}: {reader} has seen messages in it that are not there"
 
 
 def _log(tx: Tx) -> Iterator[str]:

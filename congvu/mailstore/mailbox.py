@@ -6,11 +6,12 @@ messages say; `check` proves it.
 """
 
 import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from congvu.base.failure import Refused
 from congvu.db.engine import Row, Tx
-from congvu.mailstore import changes, message
+from congvu.mailstore import changes, message, rights, seen
 from congvu.mailstore.changes import Kind
 
 INBOX = 1
@@ -123,6 +124,16 @@ def some(tx: Tx, account_id: int, numbers: list[int]) -> list[Mailbox]:
     return list(map(_mailbox, rows))
 
 
+def of_accounts(tx: Tx, wanted: Mapping[int, Collection[int]]) -> list[tuple[int, Mailbox]]:
+    """(account, mailbox) for these numbers of mailboxes of each account."""
+    rows = tx.all(
+        f"SELECT account_id, {_COLUMNS} FROM mailbox WHERE account_id IN (?*) AND id IN (?*)",  # noqa: S608  constants
+        list(wanted),
+        sorted({number for numbers in wanted.values() for number in numbers}),
+    )
+    return [(row[0], _mailbox(row[1:])) for row in rows if row[1] in wanted[row[0]]]
+
+
 def find(tx: Tx, account_id: int, name: str) -> Mailbox | None:
     """The mailbox of that name; INBOX in any case (rfc9051 5.1)."""
     row = tx.one(
@@ -153,10 +164,14 @@ def create(tx: Tx, account_id: int, name: str, now: float, role: str = "") -> Ma
     if name in {"", "INBOX"} or find(tx, account_id, name):
         raise Refused("mailbox-exists", name=name)
     levels = name.split("/")
+    above = 0
     for depth in range(1, len(levels) + 1):
         path = "/".join(levels[:depth])
-        if depth == len(levels) or find(tx, account_id, path) is None:
-            _insert(tx, account_id, path, role if depth == len(levels) else "", modseq, now)
+        there = find(tx, account_id, path) if depth < len(levels) else None
+        number = there.id if there else _insert(tx, account_id, path, role if path == name else "", modseq, now)
+        if above and there is None:
+            rights.inherit(tx, account_id, above, number)
+        above = number
     created = find(tx, account_id, name)
     if created is None:
         raise LookupError("the mailbox just made is not there")
@@ -178,6 +193,8 @@ def delete(tx: Tx, account_id: int, name: str, now: float) -> None:
     tx.run("DELETE FROM message WHERE account_id = ? AND mailbox_id = ?", account_id, box.id)
     tx.run("DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ?", account_id, box.id)
     tx.run("DELETE FROM mailbox WHERE account_id = ? AND id = ?", account_id, box.id)
+    rights.forget(tx, account_id, box.id)
+    seen.forget(tx, account_id, box.id)
     tx.run(
         "UPDATE store SET used = used - ?, messages = messages - ? WHERE account_id = ?",
         box.size,
@@ -335,7 +352,7 @@ def _need(tx: Tx, account_id: int, name: str) -> Mailbox:
     return box
 
 
-def _insert(tx: Tx, account_id: int, name: str, role: str, modseq: int, now: float) -> None:
+def _insert(tx: Tx, account_id: int, name: str, role: str, modseq: int, now: float) -> int:
     row = tx.one(
         "UPDATE store SET next_mailbox = next_mailbox + 1,"
         " last_uid_validity = CASE WHEN last_uid_validity >= ? THEN last_uid_validity + 1 ELSE ? END"
@@ -362,6 +379,7 @@ def _insert(tx: Tx, account_id: int, name: str, role: str, modseq: int, now: flo
         modseq,
     )
     changes.record(tx, account_id, modseq, row[0], Kind.MAILBOX)
+    return int(row[0])
 
 
 def _subscribe_gone(tx: Tx, account_id: int, name: str) -> None:

@@ -22,7 +22,7 @@ from congvu.codec.mime import Scan
 from congvu.codec.subjects import BaseSubject
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
-from congvu.mailstore import changes
+from congvu.mailstore import changes, seen
 from congvu.mailstore.changes import Kind
 
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
@@ -233,7 +233,7 @@ def place(
         )
     )
     if len(modseqs) < len(wanted):
-        answers |= _no_room(tx, [account for account in wanted if account not in modseqs], 1)
+        answers |= no_room(tx, [account for account in wanted if account not in modseqs], 1)
     by_kind: dict[tuple[int, int], list[int]] = {}
     for account in sorted(modseqs):
         t = by_account[account]
@@ -338,8 +338,8 @@ def place_run(
 
 def take_out(tx: Tx, account_id: int, mailbox_id: int, uid: int) -> None:
     r"""Removes one message that exists, \Deleted or not. The caller holds the account."""
-    chosen = _chosen(tx, account_id, mailbox_id, [uid])
-    _remove(tx, account_id, mailbox_id, chosen, changes.advance(tx, account_id))
+    chosen = chosen_rows(tx, account_id, mailbox_id, [uid])
+    take_rows(tx, account_id, mailbox_id, chosen, changes.advance(tx, account_id))
     tx.run(
         "UPDATE store SET used = used - ?, messages = messages - ? WHERE account_id = ?",
         sum(r.size for r in chosen),
@@ -444,14 +444,14 @@ def store(
     if keywords and op is not Op.REMOVE:
         learn_keywords(tx, account_id, mailbox_id, keywords)
     todo, failed = [], []
-    for row in _chosen(tx, account_id, mailbox_id, uids):
+    for row in chosen_rows(tx, account_id, mailbox_id, uids):
         if unchanged_since is not None and row.modseq > unchanged_since:
             failed.append(row.uid)
         else:
             todo.append(row)
     by_value: dict[tuple[int, str], list[Row]] = {}
     for row in todo:
-        value = _after(row, op, flags, keywords)
+        value = after(row, op, flags, keywords)
         if value != (row.flags, row.keywords):
             by_value.setdefault(value, []).append(row)
     if not by_value:
@@ -475,7 +475,7 @@ def store(
             deleted += bool(new_flags & DELETED) - bool(r.flags & DELETED)
             changed.append(r._replace(flags=new_flags, keywords=new_keywords, modseq=modseq))
     changed.sort()
-    _count(tx, account_id, mailbox_id, modseq, unseen=unseen, deleted=deleted)
+    count(tx, account_id, mailbox_id, modseq, unseen=unseen, deleted=deleted)
     changes.record(tx, account_id, modseq, mailbox_id, Kind.FLAGS, (r.uid for r in changed))
     return Stored(changed, failed, modseq)
 
@@ -486,7 +486,7 @@ def copy(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_i
     Raises `Refused`: over-quota, too-many-letters, no-such-mailbox, too-many-keywords. Then nothing is copied.
     """
     changes.hold(tx, [account_id])
-    chosen = _chosen(tx, account_id, mailbox_id, uids)
+    chosen = chosen_rows(tx, account_id, mailbox_id, uids)
     size = sum(r.size for r in chosen)
     if not tx.run(
         "UPDATE store SET used = used + ?, messages = messages + ?"
@@ -498,22 +498,22 @@ def copy(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_i
         len(chosen),
         MAX_MESSAGES,
     ):
-        raise _no_room(tx, [account_id], len(chosen))[account_id]
+        raise no_room(tx, [account_id], len(chosen))[account_id]
     modseq = changes.advance(tx, account_id)
-    return _put(tx, account_id, chosen, target_id, modseq, now)
+    return put_rows(tx, account_id, chosen, target_id, modseq, now)
 
 
 def move(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_id: int, now: float) -> Copied:
     """Moves messages within an account as one change (RFC 6851). Raises `Refused` as `copy` does, but for room."""
     modseq = changes.advance(tx, account_id)
-    chosen = _chosen(tx, account_id, mailbox_id, uids)
+    chosen = chosen_rows(tx, account_id, mailbox_id, uids)
     if mailbox_id == target_id:
         # The new UIDs need a number of their own: one row tells of one kind of change to one mailbox under one modseq.
-        copied = _put(tx, account_id, chosen, target_id, modseq, now)
-        _remove(tx, account_id, mailbox_id, chosen, changes.advance(tx, account_id))
+        copied = put_rows(tx, account_id, chosen, target_id, modseq, now)
+        take_rows(tx, account_id, mailbox_id, chosen, changes.advance(tx, account_id))
         return copied
-    copied = _put(tx, account_id, chosen, target_id, modseq, now)
-    _remove(tx, account_id, mailbox_id, chosen, modseq)
+    copied = put_rows(tx, account_id, chosen, target_id, modseq, now)
+    take_rows(tx, account_id, mailbox_id, chosen, modseq)
     return copied
 
 
@@ -529,20 +529,20 @@ def expunge(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int] | None
         )
         chosen = [Row._make(r) for r in found]
     else:
-        chosen = [r for r in _chosen(tx, account_id, mailbox_id, uids) if r.flags & DELETED]
+        chosen = [r for r in chosen_rows(tx, account_id, mailbox_id, uids) if r.flags & DELETED]
     return _expunge(tx, account_id, mailbox_id, chosen)
 
 
 def remove(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> list[int]:
     r"""Removes exactly these messages (ascending), \Deleted or not; returns the UIDs that went (rfc1939 6)."""
     changes.hold(tx, [account_id])
-    return _expunge(tx, account_id, mailbox_id, _chosen(tx, account_id, mailbox_id, uids))
+    return _expunge(tx, account_id, mailbox_id, chosen_rows(tx, account_id, mailbox_id, uids))
 
 
 def _expunge(tx: Tx, account_id: int, mailbox_id: int, chosen: list[Row]) -> list[int]:
     if chosen:
         modseq = changes.advance(tx, account_id)
-        _remove(tx, account_id, mailbox_id, chosen, modseq)
+        take_rows(tx, account_id, mailbox_id, chosen, modseq)
         tx.run(
             "UPDATE store SET used = used - ?, messages = messages - ? WHERE account_id = ?",
             sum(r.size for r in chosen),
@@ -615,7 +615,7 @@ def _threads(tx: Tx, letter: NewLetter, accounts: list[int]) -> dict[int, int]:
     return threads
 
 
-def _after(row: Row, op: Op, flags: int, keywords: tuple[str, ...]) -> tuple[int, str]:
+def after(row: Row, op: Op, flags: int, keywords: tuple[str, ...]) -> tuple[int, str]:
     match op:
         case Op.SET:
             # The same words in another order are no change: the message keeps its modseq.
@@ -630,7 +630,7 @@ def _after(row: Row, op: Op, flags: int, keywords: tuple[str, ...]) -> tuple[int
             return row.flags & ~flags, " ".join(k for k in row.keywords.split() if k.lower() not in drop)
 
 
-def _chosen(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> list[Row]:
+def chosen_rows(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> list[Row]:
     """The rows of `uids` (ascending): one range when they lie close, else by list."""
     if not uids:
         return []
@@ -649,7 +649,7 @@ def _chosen(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int]) -> li
     ]
 
 
-def _no_room(tx: Tx, accounts: list[int], more: int) -> dict[int, Refused]:
+def no_room(tx: Tx, accounts: list[int], more: int) -> dict[int, Refused]:
     """Why each of these accounts takes no more messages."""
     held: dict[int, int] = dict(tx.all("SELECT account_id, messages FROM store WHERE account_id IN (?*)", accounts))
     return {
@@ -660,7 +660,7 @@ def _no_room(tx: Tx, accounts: list[int], more: int) -> dict[int, Refused]:
     }
 
 
-def _put(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq: int, now: float) -> Copied:
+def put_rows(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq: int, now: float) -> Copied:
     """Rows for messages that come to a mailbox from another one."""
     words = Counter(k for r in chosen for k in r.keywords.split())
     if words:
@@ -706,13 +706,13 @@ def _put(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq: int
     return Copied(target[1], [r.uid for r in chosen], new)
 
 
-def _remove(tx: Tx, account_id: int, mailbox_id: int, chosen: list[Row], modseq: int) -> None:
+def take_rows(tx: Tx, account_id: int, mailbox_id: int, chosen: list[Row], modseq: int) -> None:
     """Takes rows out of a mailbox; the account's own sums are the caller's."""
     if not chosen:
         return
     gone = [r.uid for r in chosen]
     tx.run("DELETE FROM message WHERE account_id = ? AND mailbox_id = ? AND uid IN (?*)", account_id, mailbox_id, gone)
-    _count(
+    if count(
         tx,
         account_id,
         mailbox_id,
@@ -721,11 +721,12 @@ def _remove(tx: Tx, account_id: int, mailbox_id: int, chosen: list[Row], modseq:
         unseen=-sum(not r.flags & SEEN for r in chosen),
         deleted=-sum(bool(r.flags & DELETED) for r in chosen),
         size=-sum(r.size for r in chosen),
-    )
+    ):
+        seen.drop(tx, account_id, mailbox_id, gone)
     changes.record(tx, account_id, modseq, mailbox_id, Kind.VANISHED, gone, [r.letter_id for r in chosen])
 
 
-def _count(
+def count(
     tx: Tx,
     account_id: int,
     mailbox_id: int,
@@ -735,10 +736,11 @@ def _count(
     unseen: int = 0,
     deleted: int = 0,
     size: int = 0,
-) -> None:
-    tx.run(
+) -> bool:
+    """Changes a mailbox's counters; has it readers with a \\Seen of their own?"""
+    row = tx.one(
         "UPDATE mailbox SET messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, size = size + ?,"
-        " modseq = ? WHERE account_id = ? AND id = ?",
+        " modseq = ? WHERE account_id = ? AND id = ? RETURNING readers",
         messages,
         unseen,
         deleted,
@@ -747,6 +749,7 @@ def _count(
         account_id,
         mailbox_id,
     )
+    return bool(row and row[0])
 
 
 def _insert(tx: Tx, messages: Sequence[tuple[object, ...]]) -> None:

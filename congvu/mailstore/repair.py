@@ -11,7 +11,7 @@ from congvu.base.failure import Refused
 from congvu.codec import uidset
 from congvu.db import audit
 from congvu.db.engine import Tx
-from congvu.mailstore import changes, check, mailbox
+from congvu.mailstore import changes, check, mailbox, seen
 from congvu.mailstore.changes import Kind
 from congvu.mailstore.mailbox import INBOX
 
@@ -228,6 +228,7 @@ def _gone(tx: Tx, account_id: int, gone: Sequence[int]) -> Iterator[str]:
         modseq = changes.advance(tx, account_id)
         uids = [uid for uid, _ in pairs]
         tx.run("DELETE FROM message WHERE account_id = ? AND mailbox_id = ? AND uid IN (?*)", account_id, box, uids)
+        seen.drop(tx, account_id, box, uids)
         changes.record(tx, account_id, modseq, box, Kind.VANISHED, uids, [letter for _, letter in pairs])
         tx.run("UPDATE mailbox SET modseq = ? WHERE account_id = ? AND id = ?", modseq, account_id, box)
 
@@ -258,7 +259,7 @@ def _log(tx: Tx, account_id: int) -> Iterator[str]:
         for row in tx.all(
             "SELECT DISTINCT m.mailbox_id FROM message m WHERE m.account_id = ? AND NOT EXISTS (SELECT 1 FROM change c"
             " WHERE c.account_id = m.account_id AND c.modseq = m.modseq AND c.mailbox_id = m.mailbox_id"
-            " AND c.kind IN (1, 2))",
+            " AND c.kind IN (1, 2, 5))",
             account_id,
         )
     )

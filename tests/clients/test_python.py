@@ -189,3 +189,29 @@ def test_a_folder_is_sorted_and_put_into_conversations(client: imapclient.IMAPCl
     assert client.sort(["SUBJECT", "DATE"], ["SUBJECT", "ân"], "UTF-8") == [2, 4]
     assert client.thread("REFERENCES") == ((3, 1), (2, 4))
     assert client.thread("ORDEREDSUBJECT", ["SUBJECT", "hop"], "UTF-8") == ((3, 1),)
+
+
+def test_a_mailbox_is_opened_to_a_colleague(house: House, client: imapclient.IMAPClient) -> None:
+    client.create_folder("Hồ sơ chung")
+    client.append("Hồ sơ chung", note(house, 6, "Chung", "Cùng đọc.").as_bytes())
+    owner = imaplib.IMAP4_SSL("127.0.0.1", house.port("imaps"), ssl_context=trusting(), timeout=30)
+    owner.authenticate("PLAIN", lambda _: f"\0{house.address(6)}\0{PASSWORD}".encode())
+    folder = '"H&HtM- s&AaE- chung"'
+    assert owner.setacl(folder, house.address(5), "lrswite")[0] == "OK"
+    assert house.address(5).encode() + b" lrswited" in owner.getacl(folder)[1][0]
+    owner.logout()
+    with imapclient.IMAPClient("127.0.0.1", house.port("imaps"), ssl_context=trusting(), timeout=30) as reader:
+        reader.plain_login(house.address(5), PASSWORD)
+        others = reader.namespace().other[0][0]
+        assert others == "Người khác/"
+        name = f"{others}{house.address(6).partition('@')[0]}/Hồ sơ chung"
+        assert name in [folder for _, _, folder in reader.list_folders()]
+        assert reader.folder_status(name, ["UNSEEN"]) == {b"UNSEEN": 1}
+        reader.select_folder(name)
+        assert b"Subject: Chung" in reader.fetch(1, ["BODY[]"])[1][b"BODY[]"]
+        assert reader.folder_status(name, ["UNSEEN"]) == {b"UNSEEN": 0}
+        assert reader.append(name, note(house, 5, "Thêm", "Của đồng nghiệp.").as_bytes())
+        reader.move([1], "INBOX")
+        reader.select_folder("INBOX")
+        assert len(reader.search(["SUBJECT", "chung"])) == 1
+    assert client.folder_status("Hồ sơ chung", ["MESSAGES", "UNSEEN"]) == {b"MESSAGES": 1, b"UNSEEN": 1}

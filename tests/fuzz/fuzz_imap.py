@@ -44,6 +44,10 @@ SEEDS: list[bytes] = [
     b"a SETMETADATA INBOX (/private/comment NIL /shared/comment ~{3+}\r\na\0b)\r\n",
     b'a LIST "" % RETURN (METADATA (/private/comment) STATUS (DELETED-STORAGE))\r\n',
     b"a COMPRESS DEFLATE\r\n",
+    b'a SETACL "Ng&AbAe3Q-i kh&AOE-c/an/INBOX" binh@angiang.gov.vn +lrswid\r\n',
+    b"a DELETEACL INBOX {6+}\r\nanyone\r\n",
+    b"a LISTRIGHTS INBOX an\r\n",
+    b'a LIST "" % RETURN (MYRIGHTS)\r\n',
 ]
 WORDS = [name.encode() for name in TABLE] + [b"(", b")", b"NOT ", b"OR ", b"BODY[", b"<0.5>", b"{3+}\r\n", b"&", b"1:*"]
 

@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from congvu.actions.mail import Mail
+from congvu.actions.sharing import NOTHING, Sharing, Standing, Who
 from congvu.base.clock import Identifiers, ManualClock
 from congvu.base.config import Config, Limits
 from congvu.base.failure import NotNow, Refused
@@ -23,17 +24,28 @@ from congvu.base.observe import Secret
 from congvu.codec import sasl
 from congvu.db import open_database
 from congvu.db.blobs import Blob
-from congvu.db.engine import Database
+from congvu.db.engine import Database, Tx
+from congvu.directory import addresses, people
+from congvu.directory.lifecycle import State
+from congvu.directory.people import Account, Kind
+from congvu.directory.profile import Profile
 from congvu.mailstore import check, mailbox, message
-from congvu.servers.imap import messages
-from congvu.servers.imap.commands import MANNERS, run
+from congvu.servers.imap import fetch, messages
+from congvu.servers.imap.commands import MANNERS, TABLE, run
 from congvu.servers.listen import Listener, Stream, Tls, serve_listener
 from tests.talk import runner
 from tests.talk.test_listen import make_tls
 
 HERE = Path(__file__).parent / "imap"
 PASSWORD = "mật khẩu-1"
-ACCOUNTS = {"an@angiang.gov.vn": 1, "binh@angiang.gov.vn": 2}
+ACCOUNTS = {
+    "an@angiang.gov.vn": 1,
+    "binh@angiang.gov.vn": 2,
+    "chi@angiang.gov.vn": 3,
+    "vanphong@angiang.gov.vn": 4,  # a unit
+    "ubnd@angiang.gov.vn": 5,  # an organisation
+}
+KINDS = {4: Kind.UNIT, 5: Kind.ORGANISATION}
 PATIENCE = 5.0
 CLIENTS: list["Client"] = []  # of the present test
 
@@ -142,6 +154,7 @@ class Program:
     wake: FakeWake
     doors: FakeDoors
     mail: Mail
+    sharing: Sharing
     ids: Identifiers = field(default_factory=lambda: Identifiers(ManualClock()))
 
 
@@ -151,8 +164,11 @@ def program(tmp_path: Path) -> Iterator[Program]:
     db = open_database("sqlite:///congvu.db", data=tmp_path, committed=wake.tell)
     db.migrate()
     clock = ManualClock()
-    for account in ACCOUNTS.values():
+    for address, account in ACCOUNTS.items():
         db.write_now(mailbox.create_store, account, 100_000, clock.now())
+        who = Account(account, KINDS.get(account, Kind.PERSON), State.ACTIVE, address, None, 0, address)
+        db.write_now(people.add, who)
+        db.write_now(addresses.give, account, address, True)
     blobs = FakeBlobs()
     config = Config(
         domains=("angiang.gov.vn",),
@@ -161,7 +177,8 @@ def program(tmp_path: Path) -> Iterator[Program]:
         limits=Limits(message_bytes=65_536 * 4, errors_per_session=50),
     )
     mail = Mail(db, blobs, clock, Identifiers(clock))  # type: ignore[arg-type]  # a stand-in
-    yield Program(config, clock, db, blobs, wake, FakeDoors(), mail)
+    profile = Profile("test", {}, one_seen=frozenset({Kind.ORGANISATION}))
+    yield Program(config, clock, db, blobs, wake, FakeDoors(), mail, Sharing(config, profile))
     assert db.read_now(lambda tx: list(check.check(tx))) == []
     db.close()
 
@@ -626,5 +643,71 @@ def test_three_at_once_agree_in_the_end(program: Program, seed: int) -> None:
             assert [int(uid) for uid in found] == each.known
         strip = [[line.replace(b" \\Recent", b"").replace(b"\\Recent", b"") for line in end] for end in ends]
         assert strip[0] == strip[1] == strip[2]
+
+    talk(program, go)
+
+
+class Fading(Sharing):
+    """Rights that end after so many looks at them."""
+
+    left = 1_000
+
+    def standing(self, tx: Tx, who: Who, account_id: int, mailbox_id: int) -> Standing:
+        self.left -= 1
+        return super().standing(tx, who, account_id, mailbox_id) if self.left >= 0 else NOTHING
+
+
+def test_a_right_that_ends_ends_what_is_under_way(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "CHUNK_BODIES", 1)
+    program.sharing = sharing = Fading(program.config, Profile("test", {}))
+
+    async def go(listener: Listener) -> None:
+        owner, reader = await signed_in(listener), await Client.to(listener)
+        await reader.line()
+        await reader.ask(f'LOGIN binh@angiang.gov.vn "{PASSWORD}"'.encode())
+        for _ in range(4):
+            await append(owner)
+        await owner.ask(b"SETACL INBOX binh@angiang.gov.vn lrste")
+        inbox = b"Ng&AbAe3Q-i kh&AOE-c/an/INBOX"
+        assert (await reader.ask(b'SELECT "%b"' % inbox))[-1].startswith(b"t OK [READ-WRITE]")
+        sharing.left = 3  # the command, and two letters
+        lines = await reader.ask(b"FETCH 1:4 (UID BODY.PEEK[TEXT])")
+        assert sum(line.endswith(b"BODY[TEXT] {10}") for line in lines) in {1, 2}
+        assert lines[-1].startswith(b"t NO [NOPERM]")
+        sharing.left = 1_000
+        # without "s" a FETCH that would set \\Seen reads all the same
+        assert (await reader.ask(b"NOOP"))[-1].startswith(b"t OK")
+        await owner.ask(b"SETACL INBOX binh@angiang.gov.vn -s")
+        lines = await reader.ask(b"FETCH 1 (FLAGS BODY[TEXT])")
+        assert b"* 1 FETCH (FLAGS () BODY[TEXT] {10}" in lines
+        assert lines[-1].startswith(b"t OK")
+        # a flag set in between is no way around a right that has ended
+        sharing.left = 1
+        assert (await reader.ask(b"STORE 1:4 +FLAGS (\\Deleted)"))[-1].startswith(b"t NO [NOPERM]")
+        sharing.left = 1_000
+        await owner.ask(b"SELECT INBOX")
+        await owner.ask(b"STORE 1:4 +FLAGS (\\Deleted)")
+        for command in (b"EXPUNGE", b"UID EXPUNGE 1:4", b"MOVE 1 INBOX", b"COPY 1 INBOX"):
+            sharing.left = 1
+            assert (await reader.ask(command))[-1].startswith(b"t NO [NOPERM]"), command
+        assert b"* STATUS INBOX (MESSAGES 4 DELETED 4)" in await owner.ask(b"STATUS INBOX (MESSAGES DELETED)")
+
+    talk(program, go)
+
+
+def test_commands_that_say_nothing_of_rights_are_refused_in_a_mailbox_of_anothers(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TABLE, "EXPUNGE", replace(TABLE["EXPUNGE"], rights=None))
+
+    async def go(listener: Listener) -> None:
+        owner, reader = await signed_in(listener), await Client.to(listener)
+        await reader.line()
+        await reader.ask(f'LOGIN binh@angiang.gov.vn "{PASSWORD}"'.encode())
+        await owner.ask(b"SETACL INBOX binh@angiang.gov.vn lrswite")
+        await reader.ask(b'SELECT "Ng&AbAe3Q-i kh&AOE-c/an/INBOX"')
+        assert b"not available" in (await reader.ask(b"EXPUNGE"))[-1]
+        await reader.ask(b"SELECT INBOX")
+        assert (await reader.ask(b"EXPUNGE"))[-1].startswith(b"t OK")
 
     talk(program, go)

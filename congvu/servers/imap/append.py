@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from congvu.actions.mail import Draft, Letter, Wanted
+from congvu.actions.sharing import Sharing, Who
 from congvu.base.failure import NotNow, Refused
 from congvu.codec import imap_append
 from congvu.codec.imap import SequenceSet
@@ -247,8 +248,10 @@ class Underway:
 
     async def _look(self, command: _Command, size: int) -> None:
         ahead = command.size + sum(each.size for each in self._queue)
-        self._left = await self._session.services.db.look(
-            _may_append, self._session.account_id, command.mailbox, ahead, size, command.replaces is not None
+        session = self._session
+        sharing = session.services.sharing
+        self._left = await session.services.db.look(
+            _may_append, sharing, session.who, command.mailbox, ahead, size, command.replaces is not None
         )
         self._mailbox = command.mailbox
 
@@ -333,7 +336,11 @@ class Underway:
                 Draft(each, head.flags, head.keywords, head.received)
                 for head, each in zip(command.heads, command.letters, strict=True)
             )
-            wanted.append(Wanted(command.mailbox, drafts, command.replaces))
+            asked = Wanted(command.mailbox, drafts, command.replaces)
+            if self._session.services.sharing.elsewhere(command.mailbox):
+                answers[number] = await self._store_elsewhere(asked, command)
+                continue
+            wanted.append(asked)
             numbers.append(number)
         if wanted:
             try:
@@ -344,6 +351,15 @@ class Underway:
                 for number, each in zip(numbers, stored, strict=True):
                     answers[number] = each if isinstance(each, Refused) else self._added(each, commands[number])
         return [answers[number] for number in range(len(commands))]
+
+    async def _store_elsewhere(self, wanted: Wanted, command: _Command) -> Done | Exception:
+        """Into a mailbox of another's: a transaction of its own, as it has another account's to hold."""
+        services = self._session.services
+        try:
+            answer = await services.mail.append_elsewhere(services.sharing, self._session.who, wanted)
+        except NotNow as error:
+            return error
+        return answer if isinstance(answer, Refused) else self._added(answer, command)
 
     def _added(self, added: Added, command: _Command) -> Done:
         session = self._session
@@ -358,10 +374,9 @@ class Underway:
         return Done(gone=True)
 
 
-def _may_append(tx: Tx, account_id: int, name: str, ahead: int, size: int, replacing: bool) -> int:
+def _may_append(tx: Tx, sharing: Sharing, who: Who, name: str, ahead: int, size: int, replacing: bool) -> int:
     """How many bytes the account has room for beyond those under way. Raises `Refused` when `size` is more."""
-    if mailbox.find(tx, account_id, name) is None:
-        raise Refused("no-such-mailbox", name=name[:100], target=True)
+    account_id = sharing.target(tx, who, name).account_id
     if replacing:  # which makes room; counted where it is done
         return _NO_LIMIT
     quota = mailbox.quota(tx, account_id)

@@ -31,7 +31,7 @@ async def copy(session: Session, text: str, spool: Spool, limit: int) -> None:
         raise _bad(text)
     if url.mailbox is None and view is None:
         raise _bad(text)
-    selected = view.mailbox_id if view is not None else 0
+    selected = view.mailbox_id if view is not None and view.guest is None else 0
     body = await session.services.db.read(_find, session.account_id, url, selected)
     if body is None:
         raise _bad(text)

@@ -4,12 +4,13 @@ CAPABILITY is computed from the rows. A new command is a row here, its run funct
 dialog in `tests/talk/imap/`.
 """
 
-from congvu.codec import imap_notify, imap_search
+from congvu.codec import imap_acl, imap_notify, imap_search
 from congvu.codec import imap_parse as parse
 from congvu.codec import imap_resources as resources
 from congvu.codec.imap import Fetch, Search
 from congvu.codec.imap_words import Bad
 from congvu.servers.imap import (
+    acl,
     append,
     fetch,
     mailboxes,
@@ -81,7 +82,7 @@ _SEARCH = ("ESEARCH", "SEARCHRES", "WITHIN", "PARTIAL", "INPROGRESS")
 _FETCH = ("BINARY", "OBJECTID", "SAVEDATE", "PREVIEW")
 _ENABLE = ("ENABLE", "UTF8=ACCEPT", "UIDONLY")
 _THREAD = ("THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES")
-_LIST = ("CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE")
+_LIST = ("CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "LIST-MYRIGHTS")
 
 TABLE = {
     each.name: each
@@ -129,27 +130,42 @@ TABLE = {
         row("SETMETADATA", KNOWN, resources.set_metadata, metadata.put),
         row("IDLE", KNOWN, parse.nothing, mailboxes.idle, capabilities=("IDLE",)),
         row("NOTIFY", KNOWN, imap_notify.notify, notify.notify, Tell.NOW, capabilities=("NOTIFY",)),
-        row("CHECK", SELECTED, parse.nothing, signin.noop, Tell.NOW),
-        row("CLOSE", SELECTED, parse.nothing, messages.close, Tell.NOTHING),
-        row("UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",)),
-        row("EXPUNGE", SELECTED, parse.nothing, messages.expunge),
-        row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",)),
+        row("SETACL", KNOWN, imap_acl.set_acl, acl.set_acl, capabilities=("ACL", f"RIGHTS={imap_acl.NEW}")),
+        row("DELETEACL", KNOWN, imap_acl.identified, acl.delete_acl),
+        row("GETACL", KNOWN, parse.named, acl.get_acl),
+        row("LISTRIGHTS", KNOWN, imap_acl.identified, acl.list_rights),
+        row("MYRIGHTS", KNOWN, parse.named, acl.my_rights),
+        row("CHECK", SELECTED, parse.nothing, signin.noop, Tell.NOW, rights=""),
+        row("CLOSE", SELECTED, parse.nothing, messages.close, Tell.NOTHING, rights=""),
+        row(
+            "UNSELECT", SELECTED, parse.nothing, mailboxes.unselect, Tell.NOTHING, capabilities=("UNSELECT",), rights=""
+        ),
+        row("EXPUNGE", SELECTED, parse.nothing, messages.expunge, rights="re"),
+        row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",), rights="re"),
         taking("REPLACE", SELECTED, append.replace, capabilities=("REPLACE",)),
         taking("UID REPLACE", SELECTED, append.uid_replace),
-        row("SEARCH", SELECTED, imap_search.search, _search, Tell.HELD, capabilities=_SEARCH),
-        row("UID SEARCH", SELECTED, imap_search.search, _uid_search),
-        row("SORT", SELECTED, imap_search.sort, sort.sort, Tell.HELD, capabilities=("SORT", "SORT=DISPLAY", "ESORT")),
-        row("UID SORT", SELECTED, imap_search.sort, sort.uid_sort),
-        row("THREAD", SELECTED, imap_search.thread, sort.thread, Tell.HELD, capabilities=_THREAD),
-        row("UID THREAD", SELECTED, imap_search.thread, sort.uid_thread),
-        row("FETCH", SELECTED, parse.fetch, _fetch, Tell.HELD, capabilities=_FETCH),
-        row("UID FETCH", SELECTED, parse.fetch, _uid_fetch),
-        row("STORE", SELECTED, parse.store, messages.store, Tell.HELD),
-        row("UID STORE", SELECTED, parse.store, messages.uid_store),
-        row("COPY", SELECTED, parse.copy, messages.copy),
-        row("UID COPY", SELECTED, parse.copy, messages.uid_copy),
-        row("MOVE", SELECTED, parse.copy, messages.move, capabilities=("MOVE",)),
-        row("UID MOVE", SELECTED, parse.copy, messages.uid_move),
+        row("SEARCH", SELECTED, imap_search.search, _search, Tell.HELD, capabilities=_SEARCH, rights="r"),
+        row("UID SEARCH", SELECTED, imap_search.search, _uid_search, rights="r"),
+        row(
+            "SORT",
+            SELECTED,
+            imap_search.sort,
+            sort.sort,
+            Tell.HELD,
+            capabilities=("SORT", "SORT=DISPLAY", "ESORT"),
+            rights="r",
+        ),
+        row("UID SORT", SELECTED, imap_search.sort, sort.uid_sort, rights="r"),
+        row("THREAD", SELECTED, imap_search.thread, sort.thread, Tell.HELD, capabilities=_THREAD, rights="r"),
+        row("UID THREAD", SELECTED, imap_search.thread, sort.uid_thread, rights="r"),
+        row("FETCH", SELECTED, parse.fetch, _fetch, Tell.HELD, capabilities=_FETCH, rights="r"),
+        row("UID FETCH", SELECTED, parse.fetch, _uid_fetch, rights="r"),
+        row("STORE", SELECTED, parse.store, messages.store, Tell.HELD, rights="r"),
+        row("UID STORE", SELECTED, parse.store, messages.uid_store, rights="r"),
+        row("COPY", SELECTED, parse.copy, messages.copy, rights="r"),
+        row("UID COPY", SELECTED, parse.copy, messages.uid_copy, rights="r"),
+        row("MOVE", SELECTED, parse.copy, messages.move, capabilities=("MOVE",), rights="rte"),
+        row("UID MOVE", SELECTED, parse.copy, messages.uid_move, rights="rte"),
     )
 }
 

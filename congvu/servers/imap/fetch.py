@@ -20,8 +20,9 @@ from congvu.codec import mime
 from congvu.codec.imap import FetchItem, Section, internal_date, string
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
-from congvu.mailstore import message, scan
+from congvu.mailstore import message, scan, seen
 from congvu.mailstore.scan import Column
+from congvu.servers.imap.messages import mark_seen
 from congvu.servers.imap.sections import (
     ENOUGH,
     SMALL,
@@ -140,6 +141,7 @@ class Wanted:
 
     account_id: int
     mailbox_id: int
+    reader: int  # as in `across.Place`
     recent_from: int  # UIDs from here on are \\Recent
     simple: tuple[Simple, ...]
     constants: tuple[bytes, ...]
@@ -175,10 +177,19 @@ def _rows(tx: Tx, wanted: Wanted, uids: "array[int]", columns: tuple[Column, ...
             if i == len(uids) or uids[i] - uids[i - 1] > GAP:
                 found += scan.table(tx, account_id, mailbox_id, uids[start], uids[i - 1], columns)
                 start = i
-    if uids[-1] - uids[0] + 1 == len(uids):
-        return found
-    known = set(uids)
-    return [row for row in found if row[0] in known]
+    if uids[-1] - uids[0] + 1 != len(uids):
+        known = set(uids)
+        found = [row for row in found if row[0] in known]
+    return (
+        _as_read(tx, wanted, found, columns.index(Column.FLAGS)) if wanted.reader and Column.FLAGS in columns else found
+    )
+
+
+def _as_read(tx: Tx, wanted: Wanted, rows: list[tuple[Any, ...]], at: int) -> list[tuple[Any, ...]]:
+    r"""The same rows with the reader's own \\Seen among the flags, which stand at `at`."""
+    mine = seen.among(tx, wanted.account_id, wanted.mailbox_id, wanted.reader, [row[0] for row in rows])
+    own = message.SEEN
+    return [(*row[:at], row[at] & ~own | own * (row[0] in mine), *row[at + 1 :]) for row in rows]
 
 
 def _chunk(
@@ -303,7 +314,11 @@ async def run(
         uids = meet(uids, changed)
     if partial is not None:
         uids = page(uids, partial)
-    marks = not view.read_only and any(content.seen and not item.peek for content, item in wanted.contents)
+    marks = (
+        not view.read_only
+        and "s" in view.rights
+        and any(content.seen and not item.peek for content, item in wanted.contents)
+    )
     total = await (_mark_and_send(session, wanted, uids) if marks else _send_all(session, wanted, uids))
     if total.unknown:
         raise Refused("imap-unknown-encoding")
@@ -334,6 +349,7 @@ def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | 
     return Wanted(
         view.account_id,
         view.mailbox_id,
+        view.reader,
         0xFFFFFFFF + 1 if session.rev2 else view.recent_from,
         simple,
         tuple(constants),
@@ -392,6 +408,8 @@ def _start(session: Session, wanted: Wanted, uids: "array[int]") -> asyncio.Task
 
 async def _read(session: Session, wanted: Wanted, uids: "array[int]", newly: frozenset[int]) -> Rendered:
     services = session.services
+    if (guest := session.view().guest) is not None:
+        await guest.still_reads()  # what is under way ends with the right to it
     numbers = uids if session.uid_only else _numbers(session.view(), uids)
     # A few rows are read on the spot; what needs letters' bytes or ENVELOPEs by the hundred is not.
     here = not wanted.contents and len(uids) <= (FEW // 10 if wanted.chunk == CHUNK else FEW)
@@ -416,16 +434,7 @@ async def _mark_and_send(session: Session, wanted: Wanted, uids: "array[int]") -
         chunk = uids[at : at + size]
         newly: frozenset[int] = frozenset()
         if unseen:
-            stored = await services.db.write(
-                message.store,
-                wanted.account_id,
-                wanted.mailbox_id,
-                unseen,
-                message.Op.ADD,
-                message.SEEN,
-                (),
-                services.clock.now(),
-            )
+            stored = await mark_seen(session, unseen)
             newly = frozenset(row.uid for row in stored.changed)
             if stored.modseq:
                 view.own.add(stored.modseq)

@@ -6,18 +6,21 @@ person sees (NFC, "/" between levels); how it is written on the wire is the sess
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from congvu.actions.sharing import COMMON, OTHERS, Seat, Sharing, Who
 from congvu.base.failure import Refused
-from congvu.codec.imap import Create, Listing, Named, Nothing, Rename, Select, Status
-from congvu.codec.imap_names import Pattern
+from congvu.codec.imap import Create, Listing, Named, Nothing, Rename, Select, Status, string
+from congvu.codec.imap_acl import ALL, shown
+from congvu.codec.imap_names import Pattern, encode_utf7
 from congvu.codec.imap_words import Bad
 from congvu.db.engine import Tx
-from congvu.mailstore import changes, mailbox, message, scan
+from congvu.mailstore import changes, mailbox, message, scan, seen
 from congvu.mailstore.mailbox import Mailbox
 from congvu.mailstore.metadata import of_all
 from congvu.servers.imap import metadata, resync
+from congvu.servers.imap.guest import Guest
 from congvu.servers.imap.session import FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_lines
 
@@ -32,22 +35,26 @@ PORTION = 1_000  # messages looked at for the first unseen one, which is mostly 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    box: Mailbox
+    seat: Seat
     uids: "array[int]"
     modseq: int
     unseen: int | None  # the first unseen UID
 
 
-def _open(tx: Tx, account_id: int, mailbox_id: int, want_unseen: bool) -> _Opened:
-    box = mailbox.get(tx, account_id, mailbox_id)
+def _open(tx: Tx, seat: Seat, want_unseen: bool) -> _Opened:
+    box = mailbox.get(tx, seat.account_id, seat.box.id)
     if box is None:
         raise Refused("no-such-mailbox", name="")  # deleted in this moment
-    uids = message.uids(tx, account_id, box.id) if box.messages else array("I")
-    unseen = _first_unseen(tx, account_id, box.id, uids) if want_unseen and box.unseen else None
-    return _Opened(box, uids, changes.highest(tx, account_id), unseen)
+    seat = replace(seat, box=replace(box, name=seat.box.name, role=seat.box.role))
+    uids = message.uids(tx, seat.account_id, box.id) if box.messages else array("I")
+    unseen = _first_unseen(tx, seat, uids) if want_unseen and (box.unseen or seat.reader) else None
+    return _Opened(seat, uids, changes.highest(tx, seat.account_id), unseen)
 
 
-def _first_unseen(tx: Tx, account_id: int, mailbox_id: int, uids: "array[int]") -> int | None:
+def _first_unseen(tx: Tx, seat: Seat, uids: "array[int]") -> int | None:
+    account_id, mailbox_id = seat.account_id, seat.box.id
+    if seat.reader:
+        return seen.first_unseen(tx, account_id, mailbox_id, seat.reader, uids)
     for start in range(0, len(uids), PORTION):
         ends = uids[start], uids[min(start + PORTION, len(uids)) - 1]
         found = scan.select(tx, account_id, mailbox_id, *ends, scan.none_of(scan.has_flag(message.SEEN)))
@@ -74,14 +81,16 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     if session.selected is not None:
         await session.deselect()
         session.untagged("OK", "CLOSED", "imap-closed")
-    box = await db.look(mailbox.find, session.account_id, command.mailbox)
-    if box is None:
-        raise Refused("no-such-mailbox", name=command.mailbox[:100])
-    read = db.look if box.messages <= FEW else db.read
-    opened = await read(_open, session.account_id, box.id, not session.rev2)
-    box = opened.box
+    sharing = session.services.sharing
+    seat = await db.look(sharing.need, session.who, command.mailbox, "r")
+    read = db.look if seat.box.messages <= FEW else db.read
+    opened = await read(_open, seat, not session.rev2)
+    seat, box = opened.seat, opened.seat.box
+    foreign = seat.account_id != session.account_id
+    if not {*seat.rights} & {*"istwe"}:
+        read_only = True  # rfc4314 5.2
     view = Selected(
-        session.account_id,
+        seat.account_id,
         box.id,
         box.uid_validity,
         opened.uids,
@@ -89,15 +98,18 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
         read_only=read_only,
         keywords=box.keywords,
         highest=max(box.modseq, 1),
+        guest=Guest(db, sharing, session.who, seat.account_id, box.id) if foreign else None,
+        rights=seat.rights,
+        reader=seat.reader,
     )
-    if not session.rev2:
+    if not session.rev2 and not foreign:  # what is new to its owner stays new whoever else looks
         view.recent_from = box.recent_from
         if not read_only:
             if box.recent_from < box.uid_next:
                 view.recent_from = await db.write(mailbox.claim_recent, session.account_id, box.id)
             view.recent_claimed = box.uid_next
     session.open(view)
-    lines = [*flags_lines(box.keywords, read_only), b"* %d EXISTS\r\n" % len(view.uids)]
+    lines = [*flags_lines(box.keywords, read_only, seat.rights), b"* %d EXISTS\r\n" % len(view.uids)]
     if session.rev2:
         lines.append(b'* LIST () "/" %b\r\n' % session.name(box.name))  # rfc9051 6.3.2
     else:
@@ -108,7 +120,7 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     lines.append(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % box.uid_validity)
     lines.append(b"* OK [UIDNEXT %d] Next UID\r\n" % max(box.uid_next, 1))
     lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % max(box.modseq, 1))
-    lines.append(b"* OK [MAILBOXID (%b)] Id\r\n" % mailbox_id(session.account_id, box).encode())
+    lines.append(b"* OK [MAILBOXID (%b)] Id\r\n" % mailbox_id(seat.account_id, box).encode())
     session.send(*lines)
     if command.resync is not None:
         await resync.tell(session, command.resync)
@@ -132,10 +144,11 @@ async def idle(session: Session, _: Nothing) -> Done:
 
 async def create(session: Session, command: Create) -> Done:
     """With USE (RFC 6154 3): one mailbox an account for each use."""
-    made = await session.services.db.write(
-        _create, session.account_id, command.mailbox, command.use, session.services.clock.now()
+    services = session.services
+    owner, made = await services.db.write(
+        _create, services.sharing, session.who, command.mailbox, command.use, services.clock.now()
     )
-    return Done(f"MAILBOXID ({mailbox_id(session.account_id, made)})")
+    return Done(f"MAILBOXID ({mailbox_id(owner, made)})")
 
 
 def mailbox_id(account_id: int, box: Mailbox) -> str:
@@ -143,35 +156,38 @@ def mailbox_id(account_id: int, box: Mailbox) -> str:
     return f"F{account_id}-{box.id}"
 
 
-def _create(tx: Tx, account_id: int, name: str, use: tuple[str, ...], now: float) -> Mailbox:
+def _create(tx: Tx, sharing: Sharing, who: Who, name: str, use: tuple[str, ...], now: float) -> tuple[int, Mailbox]:
     role = use[0] if use else ""
-    if len(use) > 1 or (role and role not in USES):
+    if len(use) > 1 or (role and (role not in USES or sharing.elsewhere(name))):
         raise Refused("role-unknown")
-    changes.hold(tx, [account_id])
-    if role and any(box.role == role for box in mailbox.all_mailboxes(tx, account_id)):
+    if not sharing.elsewhere(name):
+        changes.hold(tx, [who.account_id])
+    if role and any(box.role == role for box in mailbox.all_mailboxes(tx, who.account_id)):
         raise Refused("role-taken")
-    return mailbox.create(tx, account_id, name, now, role)
+    return sharing.create(tx, who, name, role, now)
 
 
 async def delete(session: Session, command: Named) -> Done:
-    await session.services.db.write(mailbox.delete, session.account_id, command.mailbox, session.services.clock.now())
+    services = session.services
+    await services.db.write(services.sharing.delete, session.who, command.mailbox, services.clock.now())
     return Done()
 
 
 async def rename(session: Session, command: Rename) -> Done:
-    await session.services.db.write(
-        mailbox.rename, session.account_id, command.mailbox, command.new_name, session.services.clock.now()
+    services = session.services
+    await services.db.write(
+        services.sharing.rename, session.who, command.mailbox, command.new_name, services.clock.now()
     )
     return Done()
 
 
 async def subscribe(session: Session, command: Named) -> Done:
-    await session.services.db.write(mailbox.subscribe, session.account_id, command.mailbox, True)
+    await session.services.db.write(session.services.sharing.subscribe, session.who, command.mailbox, True)
     return Done()
 
 
 async def unsubscribe(session: Session, command: Named) -> Done:
-    await session.services.db.write(mailbox.subscribe, session.account_id, command.mailbox, False)
+    await session.services.db.write(session.services.sharing.subscribe, session.who, command.mailbox, False)
     return Done()
 
 
@@ -179,28 +195,43 @@ async def unsubscribe(session: Session, command: Named) -> Done:
 
 
 async def namespace(session: Session, _: Nothing) -> Done:
-    session.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    """RFC 2342: one's own, other people's, the common ones."""
+    names = (f"{name}/" if session.utf8 else encode_utf7(f"{name}/") for name in (OTHERS, COMMON))
+    others, common = (string(name, session.utf8) for name in names)
+    session.send(b'* NAMESPACE (("" "/")) ((%b "/")) ((%b "/"))\r\n' % (others, common))
     return Done()
 
 
+def _state(tx: Tx, sharing: Sharing, who: Who, name: str) -> Seat:
+    """The mailbox with the counters that this person is told."""
+    seat = sharing.need(tx, who, name, "r")
+    if not seat.reader:
+        return seat
+    unseen = seat.box.messages - seen.count(tx, seat.account_id, seat.box.id, seat.reader)
+    return replace(seat, box=replace(seat.box, unseen=unseen, recent_from=seat.box.uid_next))
+
+
 async def status(session: Session, command: Status) -> Done:
-    db = session.services.db
-    box = await db.look(mailbox.find, session.account_id, command.mailbox)
-    if box is None:
-        raise Refused("no-such-mailbox", name=command.mailbox[:100])
+    db, sharing = session.services.db, session.services.sharing
+    seat = await db.look(_state, sharing, session.who, command.mailbox)
     deleted: Mapping[int, int] = {}
-    if "DELETED-STORAGE" in command.items and box.deleted:
-        deleted = await db.read(mailbox.deleted_bytes, session.account_id)
+    if "DELETED-STORAGE" in command.items and seat.box.deleted:
+        deleted = await db.read(mailbox.deleted_bytes, seat.account_id)
     if "HIGHESTMODSEQ" in command.items:
         session.enable("CONDSTORE")  # rfc7162 3.1
-    session.send(status_line(session, box, command.items, deleted))
+    session.send(status_line(session, seat.box, command.items, deleted, seat.account_id))
     return Done()
 
 
 def status_line(
-    session: Session, box: Mailbox, items: Iterable[str], deleted: Mapping[int, int] = MappingProxyType({})
+    session: Session,
+    box: Mailbox,
+    items: Iterable[str],
+    deleted: Mapping[int, int] = MappingProxyType({}),
+    owner: int = 0,
 ) -> bytes:
-    """`* STATUS name (MESSAGES 3 …)`; `deleted`: what `mailbox.deleted_bytes` tells, where it is asked for."""
+    """`* STATUS name (MESSAGES 3 …)`; `deleted`: what `mailbox.deleted_bytes` tells, where it is asked for; `owner`:
+    the account whose mailbox it is, when it is another's."""
     values = {
         "MESSAGES": box.messages,
         "RECENT": max(0, min(box.uid_next - box.recent_from, box.messages)),
@@ -210,7 +241,7 @@ def status_line(
         "DELETED": box.deleted,
         "SIZE": box.size,
         "HIGHESTMODSEQ": max(box.modseq, 1),
-        "MAILBOXID": f"({mailbox_id(session.account_id, box)})",
+        "MAILBOXID": f"({mailbox_id(owner or session.account_id, box)})",
         "DELETED-STORAGE": deleted.get(box.id, 0),  # rfc9208 4.1.4
         "APPENDLIMIT": session.services.config.limits.message_bytes,  # rfc7889 4
     }
@@ -222,7 +253,9 @@ async def listing(session: Session, command: Listing) -> Done:
     if not command.extended and command.patterns == ("",):
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')  # asks for the separator (rfc9051 6.3.9)
         return Done()
-    boxes, subscribed = await session.services.db.read(_gather, session.account_id)
+    boxes, subscribed, others = await session.services.db.read(
+        _gather, session.services.sharing, session.who, "UNSEEN" in command.status
+    )
     if "HIGHESTMODSEQ" in command.status:
         session.enable("CONDSTORE")
     db = session.services.db
@@ -236,9 +269,19 @@ async def listing(session: Session, command: Listing) -> Done:
         if "\\NonExistent" in said and not session.rev2:
             said = ("\\Noselect", *said)  # who knows rfc3501 only must not select it either
         lines.append(b'* LIST (%b) "/" %b%b\r\n' % (" ".join(said).encode(), session.name(entry.name), extra))
-        if command.status and entry.box is not None:
-            lines.append(status_line(session, entry.box, command.status, deleted))
-        if command.metadata and entry.box is not None:
+        if entry.box is None:
+            continue
+        seat = others.get(entry.name)
+        may, owner = (seat.rights, seat.account_id) if seat is not None else (ALL, session.account_id)
+        if "MYRIGHTS" in command.returns:  # RFC 8440
+            lines.append(b"* MYRIGHTS %b %b\r\n" % (session.name(entry.name), shown(may).encode()))
+        if command.status and "r" in may:
+            if seat is not None and "DELETED-STORAGE" in command.status:
+                gone = await db.read(mailbox.deleted_bytes, owner)
+            else:
+                gone = deleted
+            lines.append(status_line(session, entry.box, command.status, gone, owner))
+        if command.metadata and seat is None:
             lines.append(metadata.line(session, entry.name, command.metadata, notes.get(entry.box.id, {})))
     for piece in pieces(lines):
         session.send(piece)
@@ -247,7 +290,7 @@ async def listing(session: Session, command: Listing) -> Done:
 
 async def lsub(session: Session, command: Listing) -> Done:
     """rfc3501 6.3.9."""
-    boxes, subscribed = await session.services.db.read(_gather, session.account_id)
+    boxes, subscribed, _ = await session.services.db.read(_gather, session.services.sharing, session.who)
     names = {box.name for box in boxes}
     pattern = Pattern(command.reference + command.patterns[0])
     found: dict[str, str] = {}
@@ -265,8 +308,18 @@ async def lsub(session: Session, command: Listing) -> Done:
     return Done()
 
 
-def _gather(tx: Tx, account_id: int) -> tuple[list[Mailbox], list[str]]:
-    return mailbox.all_mailboxes(tx, account_id), mailbox.subscriptions(tx, account_id)
+def _gather(
+    tx: Tx, sharing: Sharing, who: Who, count: bool = False
+) -> tuple[list[Mailbox], list[str], dict[str, Seat]]:
+    """One's own mailboxes and those of others, the subscribed names, and the places in those of others by name."""
+    boxes, seats = mailbox.all_mailboxes(tx, who.account_id), sharing.visible(tx, who)
+    read = seen.counts(tx, [(s.account_id, s.box.id) for s in seats], who.account_id) if count and seats else {}
+    for seat in seats:
+        box = replace(seat.box, recent_from=seat.box.uid_next)
+        if seat.reader:
+            box = replace(box, unseen=box.messages - read.get((seat.account_id, box.id), 0))
+        boxes.append(box)
+    return boxes, mailbox.subscriptions(tx, who.account_id), {seat.box.name: seat for seat in seats}
 
 
 @dataclass(frozen=True, slots=True)

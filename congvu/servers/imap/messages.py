@@ -5,14 +5,16 @@ for the writer. The answer comes after the commit.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from congvu.actions.sharing import Sharing, Who
 from congvu.base.failure import Refused
 from congvu.codec import uidset
 from congvu.codec.imap import Copy, Nothing, Store, StoreOp, Uids
 from congvu.db.engine import Tx
-from congvu.mailstore import mailbox, message, scan
+from congvu.mailstore import across, mailbox, message, scan
+from congvu.mailstore.across import Place
 from congvu.mailstore.message import Op
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.session import FEW, Done, Session, pieces
@@ -46,26 +48,58 @@ class _Stored:
     modseq: int
 
 
+# Who acts in a mailbox that may be another's, and by which rules; None: in one's own, where everything is allowed.
+Acting = tuple[Sharing, Who] | None
+
+
+def _acting(session: Session, other: str = "") -> Acting:
+    """`other`: the name of another mailbox that takes part."""
+    guest = session.view().guest
+    if guest is not None:
+        return guest.sharing, guest.who
+    if other and session.services.sharing.elsewhere(other):
+        return session.services.sharing, session.who
+    return None
+
+
 def _store_some(
-    tx: Tx, view: tuple[int, int], uids: "array[int]", command: Store, now: float, tell_all: bool
+    tx: Tx, acting: Acting, place: Place, uids: "array[int]", command: Store, now: float, tell_all: bool
 ) -> _Stored:
-    account_id, mailbox_id = view
-    stored = message.store(
-        tx,
-        account_id,
-        mailbox_id,
-        uids,
-        _OPS[command.op],
-        command.flags,
-        command.keywords,
-        now,
-        command.unchanged_since,
-    )
+    stored = _set(tx, acting, place, uids, command, now)
     rows = stored.changed
     if tell_all and len(rows) + len(stored.failed) < len(uids):
         failed = set(stored.failed)
-        rows = list(rows_of(tx, account_id, mailbox_id, [uid for uid in uids if uid not in failed]))
+        rows = list(rows_of(tx, place.account_id, place.mailbox_id, [uid for uid in uids if uid not in failed]))
+        rows = across.through(tx, place, rows)
     return _Stored(rows, stored.failed, stored.modseq)
+
+
+def _set(tx: Tx, acting: Acting, place: Place, uids: "array[int]", command: Store, now: float) -> message.Stored:
+    what = uids, _OPS[command.op], command.flags, command.keywords
+    if acting is None:
+        return message.store(tx, place.account_id, place.mailbox_id, *what, now, command.unchanged_since)
+    sharing, who = acting
+    return sharing.store(tx, who, place, *what, command.unchanged_since)
+
+
+async def mark_seen(session: Session, uids: Sequence[int]) -> message.Stored:
+    r"""Sets \Seen, as a FETCH does. Who may not set it reads on without (rfc4314 4, FETCH)."""
+    try:
+        return await session.services.db.write(
+            _mark_seen, _acting(session), session.view().place, uids, session.services.clock.now()
+        )
+    except Refused as refused:
+        if refused.code != "no-permission":
+            raise
+        return message.Stored([], [], 0)
+
+
+def _mark_seen(tx: Tx, acting: Acting, place: Place, uids: Sequence[int], now: float) -> message.Stored:
+    what = uids, Op.ADD, message.SEEN, ()
+    if acting is None:
+        return message.store(tx, place.account_id, place.mailbox_id, *what, now)
+    sharing, who = acting
+    return sharing.store(tx, who, place, *what, None)
 
 
 async def _store(session: Session, command: Store, by_uid: bool) -> Done:
@@ -79,7 +113,8 @@ async def _store(session: Session, command: Store, by_uid: bool) -> Done:
         for chunk in _chunks(uids):
             stored = await session.services.db.write(
                 _store_some,
-                (view.account_id, view.mailbox_id),
+                _acting(session),
+                view.place,
                 chunk,
                 command,
                 session.services.clock.now(),
@@ -138,15 +173,16 @@ async def uid_move(session: Session, command: Copy) -> Done:
 
 
 def _copy_some(
-    tx: Tx, view: tuple[int, int], uids: "array[int]", target: str, moving: bool, now: float
-) -> tuple[int, message.Copied]:
-    account_id, mailbox_id = view
-    box = mailbox.find(tx, account_id, target)
+    tx: Tx, acting: Acting, source: Place, uids: "array[int]", target: str, moving: bool, now: float
+) -> tuple[Place, message.Copied]:
+    if acting is not None:
+        sharing, who = acting
+        return sharing.copy(tx, who, source, uids, target, moving, now)
+    box = mailbox.find(tx, source.account_id, target)
     if box is None:
         raise Refused("no-such-mailbox", name=target[:100], target=True)
-    if moving:
-        return box.id, message.move(tx, account_id, mailbox_id, uids, box.id, now)
-    return box.id, message.copy(tx, account_id, mailbox_id, uids, box.id, now)
+    do = message.move if moving else message.copy
+    return Place(source.account_id, box.id), do(tx, source.account_id, source.mailbox_id, uids, box.id, now)
 
 
 async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> Done:
@@ -161,16 +197,17 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
     code = ""
     with Progress(session, len(uids) * moving) as progress:
         for portion in _chunks(uids) if moving and uids else (uids,):
-            target_id, copied = await session.services.db.write(
+            target, copied = await session.services.db.write(
                 _copy_some,
-                (view.account_id, view.mailbox_id),
+                _acting(session, command.mailbox),
+                view.place,
                 portion,
                 command.mailbox,
                 moving,
                 session.services.clock.now(),
             )
             progress.done += len(portion)
-            if moving or target_id == view.mailbox_id:
+            if moving or target.is_of(view.place):
                 session.hint()
             if copied.source:
                 code = f"COPYUID {copied.uid_validity} {uidset.encode(copied.source)} {uidset.encode(copied.target)}"
@@ -197,7 +234,7 @@ async def uid_expunge(session: Session, command: Uids) -> Done:
 async def close(session: Session, _: Nothing) -> Done:
     """rfc9051 6.4.1: what is flagged \\Deleted goes, silently."""
     view = session.view()
-    gone = not view.read_only and (await remove(session, view, view.uids)).gone
+    gone = not view.read_only and "e" in view.rights and (await remove(session, view, view.uids)).gone
     await session.deselect()
     if gone and "QRESYNC" in session.enabled:
         # rfc7162 3.2.8. Up to where the client was told: others may have flagged or expunged meanwhile. It then hears
@@ -218,7 +255,14 @@ async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:
     doomed = meet(uids, flagged)
     with Progress(session, len(doomed)) as progress:
         for chunk in _chunks(doomed):
-            await db.write(message.expunge, view.account_id, view.mailbox_id, chunk, session.services.clock.now())
+            await db.write(_expunge, _acting(session), view.place, chunk, session.services.clock.now())
             session.hint()
             progress.done += len(chunk)
     return Done(gone=bool(doomed))
+
+
+def _expunge(tx: Tx, acting: Acting, place: Place, uids: "array[int]", now: float) -> list[int]:
+    if acting is None:
+        return message.expunge(tx, place.account_id, place.mailbox_id, uids, now)
+    sharing, who = acting
+    return sharing.expunge(tx, who, place, uids, now)

@@ -224,7 +224,7 @@ async def notify(session: Session, command: Notify) -> Done:
     session.unwatch()
     watch = session.watch = Watch(session, _canonical(command.groups), cursor, boxes)
     if command.status:
-        selected = session.selected.mailbox_id if session.selected is not None else 0
+        selected = session.selected.mailbox_id if session.selected is not None and session.selected.guest is None else 0
         lines = (
             status_line(session, box, watch.counters())
             for box in boxes

@@ -23,7 +23,7 @@ from congvu.codec.imap import FLAG_BITS, MONTHS, Search, SearchKey
 from congvu.codec.imap_words import Bad
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
-from congvu.mailstore import message, scan, words
+from congvu.mailstore import message, scan, seen, words
 from congvu.mailstore import search as index
 from congvu.mailstore.scan import Column, Condition
 from congvu.servers.imap.progress import Progress
@@ -46,6 +46,13 @@ class Rows:
     """What message rows can tell."""
 
     condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    r"""Messages that a reader of another's mailbox has seen: \Seen of one's own."""
+
+    reader: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +107,10 @@ class Not:
     node: "Node"
 
 
-Node = Rows | Uids | Words | Values | Header | All | Any | Not
+Node = Rows | Mine | Uids | Words | Values | Header | All | Any | Not
 _EVERYTHING = All(())
 _NOTHING = Any(())
-_COSTS = {Uids: 0, Rows: 1, Words: 2, Values: 3, Header: 4}
+_COSTS = {Uids: 0, Rows: 1, Mine: 1, Words: 2, Values: 3, Header: 4}
 
 
 def _cost(node: Node) -> int:
@@ -136,17 +143,17 @@ def compiled(key: SearchKey, view: Selected, recent_from: int, now: int, uid_onl
         case "OLD":
             return _not(Rows(scan.uid_from(recent_from)))
         case "NEW":
-            return _all([Rows(scan.uid_from(recent_from)), _not(Rows(scan.has_flag(message.SEEN)))])
+            return _all([Rows(scan.uid_from(recent_from)), _not(_flag(message.SEEN, view))])
         case "KEYWORD" | "UNKEYWORD":
             bit = FLAG_BITS.get(key.field.upper(), 0)
-            found = Rows(scan.has_flag(bit) if bit else scan.has_keyword(key.field))
+            found = _flag(bit, view) if bit else Rows(scan.has_keyword(key.field))
             return found if key.name == "KEYWORD" else _not(found)
         case "HEADER":
             return _header(key.field, key.text)
         case name if name in _ROWS:
             return _ROWS[name](key, now)
     bit = FLAG_BITS.get(f"\\{key.name.removeprefix('UN')}", 0)
-    found = Rows(scan.has_flag(bit))
+    found = _flag(bit, view)
     return _not(found) if key.name.startswith("UN") else found
 
 
@@ -163,6 +170,10 @@ def _identified(key: SearchKey, letter: str, condition: Callable[[int], Conditio
     number = key.field[1:]
     known = key.field[:1] == letter and number.isdecimal() and int(number) < 1 << 63 and str(int(number)) == number
     return Rows(condition(int(number))) if known else _NOTHING
+
+
+def _flag(bit: int, view: Selected) -> Node:
+    return Mine(view.reader) if bit == message.SEEN and view.reader else Rows(scan.has_flag(bit))
 
 
 def _all(nodes: Sequence[Node]) -> Node:
@@ -315,6 +326,8 @@ def _narrow(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Node, left: 
             return left - _narrow(tx, blobs, view, inner, left)
         case Rows(condition):
             return left.intersection(scan.select(tx, *view, min(left), max(left), condition))
+        case Mine(reader):
+            return seen.among(tx, *view, reader, left)
         case Values(column, holds):
             pairs = scan.column(tx, *view, left, column)
             return left.intersection(holds(pairs))  # the store may have answered for more than was asked

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from congvu.actions.mail import Mail
+from congvu.actions.sharing import Sharing, Who
 from congvu.base.clock import Clock
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
@@ -30,7 +31,8 @@ from congvu.codec.sasl import ScramKeys
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.mailstore import changes, mailbox
-from congvu.mailstore.metadata import MAX_VALUE
+from congvu.servers.imap.codes import RESPONSE_CODES, SYNTAX
+from congvu.servers.imap.guest import lacking
 from congvu.servers.imap.view import News, Selected, flags_lines, read_news
 from congvu.servers.listen import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
@@ -92,6 +94,7 @@ class Row:
     tell: Tell
     capabilities: tuple[str, ...]
     takes: Callable[["Session", bytes, int], Awaitable[None]] | None  # reads its arguments off the wire itself
+    rights: str | None  # needed in a mailbox of another's that is selected; None: the command is not offered there
 
 
 def row(
@@ -102,9 +105,10 @@ def row(
     tell: Tell = Tell.ALL,
     *,
     capabilities: tuple[str, ...] = (),
+    rights: str | None = None,
 ) -> Row:
     """A row whose parser and run function fit each other."""
-    return Row(name, states, parse, run, tell, capabilities, None)
+    return Row(name, states, parse, run, tell, capabilities, None, rights)
 
 
 def taking(
@@ -115,7 +119,7 @@ def taking(
     capabilities: tuple[str, ...] = (),
 ) -> Row:
     """A command that carries letters: it is given its first line and where its arguments begin, and answers itself."""
-    return Row(name, states, _takes, _takes_itself, Tell.ALL, capabilities, takes)
+    return Row(name, states, _takes, _takes_itself, Tell.ALL, capabilities, takes, None)
 
 
 def _takes(w: Words) -> Any:
@@ -194,6 +198,8 @@ class Services(Protocol):
     def doors(self) -> Doors: ...
     @property
     def mail(self) -> Mail: ...
+    @property
+    def sharing(self) -> Sharing: ...
 
 
 class Farewell(Exception):
@@ -204,46 +210,7 @@ class Farewell(Exception):
         self.code = code
 
 
-# Words of the catalogue → response codes (rfc9051 7.1). What is not here goes without a code; `NotNow` has UNAVAILABLE.
-RESPONSE_CODES = {
-    "no-such-mailbox": "NONEXISTENT",
-    "mailbox-exists": "ALREADYEXISTS",
-    "bad-mailbox-name": "CANNOT",
-    "special-mailbox": "CANNOT",
-    "role-taken": "USEATTR",
-    "role-unknown": "USEATTR",
-    "too-many-mailboxes": "LIMIT",
-    "too-many-keywords": "LIMIT",
-    "too-many-letters": "OVERQUOTA",
-    "metadata-too-big": f"METADATA MAXSIZE {MAX_VALUE}",
-    "metadata-too-many": "METADATA TOOMANY",
-    "metadata-not-yours": "NOPERM",
-    "metadata-unknown": "CANNOT",
-    "quota-not-yours": "NOPERM",
-    "no-such-quota-root": "NONEXISTENT",
-    "copy-too-many": "LIMIT",
-    "thread-too-many": "LIMIT",
-    "over-quota": "OVERQUOTA",
-    "disk-full": "OVERQUOTA",
-    "letter-too-big": "TOOBIG",
-    "compression-active": "COMPRESSIONACTIVE",
-    "append-too-many": "LIMIT",
-    "mailbox-read-only": "READ-ONLY",
-    "expunge-issued": "EXPUNGEISSUED",
-    "bad-credentials": "AUTHENTICATIONFAILED",
-    "bad-auth-message": "AUTHENTICATIONFAILED",
-    "bad-channel-binding": "AUTHENTICATIONFAILED",
-    "no-such-authorization": "AUTHORIZATIONFAILED",
-    "account-locked": "CONTACTADMIN",
-    "tls-first": "PRIVACYREQUIRED",
-    "imap-unknown-encoding": "UNKNOWN-CTE",
-    "letter-damaged": "CORRUPTION",
-    "uid-required": "UIDREQUIRED",
-    "bad-event": "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)",
-}
 _APPEND = re.compile(rb"[^ ]{1,100} APPEND ", re.IGNORECASE)  # may follow another before that is answered
-# Answered BAD: the client's programmer must look.
-_SYNTAX = frozenset({"bad-sequence", "imap-syntax", "uid-required"})
 # Commands whose messages are sequence numbers: none of them after ENABLE UIDONLY (rfc9586 3).
 NUMBERED = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD", "COPY", "MOVE", "REPLACE"})
 
@@ -406,7 +373,7 @@ class Session:
                 self._wrong(tag, "TOOBIG", self.text("imap-too-big"))
             case Bad():
                 self._wrong(tag, "", self.text("imap-syntax", what=str(error)))
-            case Refused() if error.code in _SYNTAX:
+            case Refused() if error.code in SYNTAX:
                 self._wrong(tag, RESPONSE_CODES.get(error.code, ""), self.text(error.code, **error.facts))
             case Refused():
                 code = "TRYCREATE" if error.facts.get("target") else RESPONSE_CODES.get(error.code, "")
@@ -513,10 +480,13 @@ class Session:
             else:
                 self._wrong(self.tag, RESPONSE_CODES.get(error.code, ""), self._why(error))
             return
-        if found.takes is not None:
+        guest = self.selected is not None and self.selected.guest is not None
+        if found.takes is not None and not (guest and found.states == SELECTED):
             await found.takes(self, line, words.at)
             return
         try:
+            if guest:
+                await self._may(found, line)
             done = await self._run(found, line, words.at)
             await self.look(found.tell, own=done is not None and done.gone)
         except (Bad, LineTooLong, Refused, NotNow) as error:
@@ -540,6 +510,26 @@ class Session:
 
     def _why(self, error: Refused) -> str:
         return self.text(error.code, **error.facts)
+
+    async def _may(self, found: Row, line: bytes) -> None:
+        """Refuses a command for which a mailbox of another's does not give the right, or not any more."""
+        await self.refresh()
+        lacks = lacking(self.view().rights, found.rights) if found.states == SELECTED else None
+        if lacks is not None:
+            await self.pass_over(line)
+            raise lacks
+
+    async def refresh(self) -> None:
+        """Takes in what this person may do now in a mailbox of another's; tells what changed of it."""
+        view = self.view()
+        rights = (await view.guest.standing()).rights if view.guest is not None else view.rights
+        if rights == view.rights:
+            return
+        ended = "r" in view.rights and "r" not in rights
+        view.rights = rights
+        self.send(*flags_lines(view.keywords, view.read_only, rights))
+        if ended:
+            self.untagged("NO", "NOPERM", "access-ended")
 
     async def _run(self, found: Row, line: bytes, at: int) -> Done | None:
         if line.endswith(b"}") and literal_at_end(line):
@@ -611,6 +601,11 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self._errors = 0
         self._sign_in_by = self._loop.time() + self._limits.imap_preauth_seconds
+
+    @property
+    def who(self) -> Who:
+        """Who acts, where another person's mailbox is concerned."""
+        return Who(self.account_id, self.address)
 
     def view(self) -> Selected:
         """The selected mailbox; the table lets a command through only where there is one."""
@@ -707,7 +702,7 @@ class Session:
         if last == view.modseq:
             return None
         read = db.look if last - view.modseq <= FEW_CHANGES else db.read
-        return await read(read_news, *where, tuple(view.own))
+        return await read(read_news, *where, tuple(view.own), view.reader)
 
     async def look(self, tell: Tell, own: bool = False) -> None:
         """Tells the client what happened in the selected mailbox, and what else NOTIFY asked for. `own`: messages went
@@ -724,6 +719,10 @@ class Session:
         if asked:
             self._hinted = False
             self._looked = now
+            if view.guest is not None:
+                await self.refresh()
+        if "r" not in view.rights:
+            return
         more = True
         while more:
             news = None

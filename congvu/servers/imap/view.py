@@ -15,8 +15,11 @@ from itertools import islice
 from congvu.base.failure import Refused
 from congvu.codec import uidset
 from congvu.codec.imap import FLAG_NAMES, SequenceSet
+from congvu.codec.imap_acl import ALL
 from congvu.db.engine import Tx
-from congvu.mailstore import changes, mailbox, message
+from congvu.mailstore import across, changes, mailbox, message
+from congvu.mailstore.across import Place
+from congvu.servers.imap.guest import Guest
 
 _FLAG_TEXT = tuple(" ".join(name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1) for flags in range(32))
 _LIMIT = 10_000  # changes read at once; a session that slept longer reads on in further rounds of the same transaction
@@ -59,14 +62,17 @@ class Selected:
         "account_id",
         "behind",
         "gone",
+        "guest",
         "highest",
         "keywords",
         "mailbox_id",
         "modseq",
         "own",
         "read_only",
+        "reader",
         "recent_claimed",
         "recent_from",
+        "rights",
         "saved",
         "uid_validity",
         "uids",
@@ -84,6 +90,9 @@ class Selected:
         recent_from: int = 0xFFFFFFFF,
         keywords: tuple[str, ...] = (),
         highest: int = 1,
+        guest: Guest | None = None,
+        rights: str = ALL,
+        reader: int = 0,
     ) -> None:
         self.account_id = account_id
         self.mailbox_id = mailbox_id
@@ -93,12 +102,19 @@ class Selected:
         self.highest = highest  # HIGHESTMODSEQ up to which the client has been told everything
         self.behind = False  # something was not told on purpose: `highest` stays where it is
         self.read_only = read_only
+        self.guest = guest  # it is another account's: every command asks anew what this person may do there
+        self.rights = rights  # RFC 4314 letters
+        self.reader = reader  # whose own \\Seen counts; 0: that of the messages' rows
         self.saved = _NO_UIDS  # SEARCHRES "$" (RFC 5182), ascending
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (rfc3501 2.3.2)
         self.recent_claimed = 0  # UIDs below this are no other session's \Recent any more
         self.gone = _NO_UIDS  # vanished, but the client could not be told yet; ascending
         self.keywords = keywords  # as last told in FLAGS
         self.own: set[int] = set()  # modseqs of this session's own STOREs: already answered, not news
+
+    @property
+    def place(self) -> Place:
+        return Place(self.account_id, self.mailbox_id, self.reader)
 
     def number(self, uid: int) -> int | None:
         """The sequence number of a UID, None when it is not in the view."""
@@ -200,7 +216,7 @@ class Selected:
                 lines.append(b"* %d RECENT\r\n" % self.recent())
         if news.keywords is not None and news.keywords != self.keywords:
             self.keywords = news.keywords
-            lines.extend(flags_lines(news.keywords, self.read_only))
+            lines.extend(flags_lines(news.keywords, self.read_only, self.rights))
         for row in news.flags if with_flags else ():
             number = self.number(row.uid)
             # Who just learns of a message by EXISTS asks for its flags anyway.
@@ -239,17 +255,21 @@ def vanished_lines(ranges: Iterable[tuple[int, int]], earlier: bool = False) -> 
         yield start % ",".join(some).encode()
 
 
-def flags_lines(keywords: Iterable[str], read_only: bool) -> list[bytes]:
-    """FLAGS and PERMANENTFLAGS of a mailbox (rfc9051 7.3.5, 7.1)."""
-    known = " ".join(("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft", *keywords))
-    permanent = "" if read_only else f"{known} \\*"
+def flags_lines(keywords: Iterable[str], read_only: bool, rights: str = ALL) -> list[bytes]:
+    """FLAGS and PERMANENTFLAGS of a mailbox (rfc9051 7.3.5, 7.1), the latter as the rights allow (rfc4314 5.1.1)."""
+    flags = [("w", "\\Answered"), ("w", "\\Flagged"), ("t", "\\Deleted"), ("s", "\\Seen"), ("w", "\\Draft")]
+    flags += [("w", word) for word in keywords]
+    known = " ".join(name for _, name in flags)
+    permanent = " ".join(name for right, name in (*flags, ("w", "\\*")) if right in rights and not read_only)
     return [f"* FLAGS ({known})\r\n".encode(), f"* OK [PERMANENTFLAGS ({permanent})] Flags\r\n".encode()]
 
 
-def read_news(tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collection[int] = ()) -> News | None:
+def read_news(
+    tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collection[int] = (), reader: int = 0
+) -> News | None:
     """What the change log says of one mailbox after `modseq`; None when there is nothing.
 
-    Flag changes of the modseqs in `own` are left out.
+    Flag changes of the modseqs in `own` are left out. `reader` as in `across.Place`.
     """
     box = mailbox.get(tx, account_id, mailbox_id)
     if box is None:
@@ -272,6 +292,8 @@ def read_news(tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collec
                 vanished.update(uidset.decode(change.uids))
             case changes.Kind.FLAGS if change.modseq not in own:
                 flags.update(uidset.decode(change.uids))
+            case changes.Kind.SEEN if change.modseq not in own and reader in change.letters:
+                flags.update(uidset.decode(change.uids))
             case _:
                 pass
     else:
@@ -281,7 +303,11 @@ def read_news(tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collec
         reached,
         array("I", sorted(appeared)),
         array("I", sorted(vanished)),
-        tuple(rows_of(tx, account_id, mailbox_id, sorted(flags))),
+        tuple(
+            across.through(
+                tx, Place(account_id, mailbox_id, reader), list(rows_of(tx, account_id, mailbox_id, sorted(flags)))
+            )
+        ),
         box.keywords,
         more=reached < highest,
         highest=box.modseq,
