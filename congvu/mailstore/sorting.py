@@ -43,7 +43,7 @@ _READ = {
     Key.ARRIVAL: "m.received",
     Key.SIZE: "m.size",
     Key.DATE: _DATE,
-    # After a line end: the whole subject, of a letter from before schema 5. A base subject holds no line end.
+    # After a line end: the whole subject, of a letter from before schema 4. A base subject holds no line end.
     Key.SUBJECT: "coalesce(l.sort_subject, '\n' || l.subject)",
     Key.FROM: "l.sender",
     Key.DISPLAYFROM: "l.sender",
@@ -102,7 +102,7 @@ def letters(
     wanted = set(uids)
     there = array("I")
     found = Letters()
-    # Letters from before schema 5 have their keys worked out here, as far as they can be: References is not kept.
+    # Letters from before schema 4 have their keys worked out here, as far as they can be: References is not kept.
     old = "CASE WHEN l.thread_keys IS NULL THEN l.{0} END"
     columns = (_DATE, "l.thread_keys", old.format("subject"), old.format("envelope"))
     for uid, date, keys, subject, envelope in _rows(tx, account_id, mailbox_id, uids, columns):

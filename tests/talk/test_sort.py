@@ -35,7 +35,7 @@ def fill(box: Box) -> None:
 
 @pytest.fixture(params=["kept", "old"])
 def box(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Box]:
-    """`old`: letters of before schema 5."""
+    """`old`: letters of before schema 4."""
     with opened(tmp_path) as box:
         fill(box)
         if request.param == "old":
