@@ -19,7 +19,7 @@ from congvu.servers.imap.session import Session
 
 
 async def copy(session: Session, text: str, spool: Spool, limit: int) -> None:
-    """Adds the bytes to the spool. Raises `Refused`: bad-url; letter-too-big when it would exceed `limit` in all."""
+    """Adds the bytes to the spool. Raises `Refused`: imap-bad-url; letter-too-big when it would be above `limit` in all."""
     try:
         url = imap_url.parse(text)
     except ValueError:
@@ -69,4 +69,4 @@ def _pour(letter: sections.Letter, url: Url, spool: Spool, limit: int) -> None:
 
 def _bad(text: str) -> Refused:
     # Between the brackets of a response code, whose end a URL must not forge.
-    return Refused("bad-url", url=quote(text, safe="/:;=@?&%+,.-_~!$'()*")[:500])
+    return Refused("imap-bad-url", url=quote(text, safe="/:;=@?&%+,.-_~!$'()*")[:500])

@@ -377,7 +377,7 @@ class Session:
                 self._wrong(tag, RESPONSE_CODES.get(error.code, ""), self.text(error.code, **error.facts))
             case Refused():
                 code = "TRYCREATE" if error.facts.get("target") else RESPONSE_CODES.get(error.code, "")
-                if error.code == "bad-url":
+                if error.code == "imap-bad-url":
                     code = f'BADURL "{error.facts["url"]}"'
                 self._answer(tag, "NO", code, self.text(error.code, **error.facts))
             case NotNow():
