@@ -19,7 +19,7 @@ from congvu.servers.imap.session import Session
 
 
 async def copy(session: Session, text: str, spool: Spool, limit: int) -> None:
-    """Adds the bytes to the spool. Raises `Refused`: imap-bad-url; letter-too-big when it would be above `limit` in all."""
+    """Adds the bytes to the spool. Raises `Refused`: imap-bad-url; letter-too-big beyond `limit` in all."""
     try:
         url = imap_url.parse(text)
     except ValueError:
