@@ -30,9 +30,12 @@ from congvu.db.sqltext import schema_for, translate
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAGE = 4096
-CHECKPOINT_PAGES = 4096  # 16 MiB of log: the checkpoint thread copies it back while others go on writing
-PAUSE_PAGES = 16384  # 64 MiB: the writer itself finishes the copying, so that the log starts anew
+# Bytes of a page of a new file. A letter touches one page in each of half a dozen trees, which lie far apart for a
+# thousand people, and each is written to the log as a whole: half the page is nearly half the log. The index writes
+# leaves of four thousand by itself.
+PAGE, INDEX_PAGE = 2048, 4096
+CHECKPOINT_PAGES = (32 << 20) // PAGE  # of log: the checkpoint thread copies it back while others go on writing
+PAUSE_PAGES = (96 << 20) // PAGE  # the writer itself finishes the copying, so that the log starts anew
 LOG_LIMIT = 256 << 20  # a log that grew beyond this under a long reader is cut back
 READERS = 3
 BUSY_MS = 30_000
@@ -193,6 +196,7 @@ def _connect(path: Path, beside: Path | None = None, synchronous: str = "FULL") 
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(str(path), flags=flags, statementcachesize=512)
         connection.set_busy_timeout(BUSY_MS)
+        connection.execute(f"PRAGMA page_size={INDEX_PAGE if path.name.endswith(INDEX_SUFFIX) else PAGE}")
         connection.execute("PRAGMA journal_mode=WAL").fetchall()
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA temp_store=MEMORY")
