@@ -73,8 +73,10 @@ def connect(server: Server, count: int, users: int) -> dict[int, _Idler]:
     return ready
 
 
-def deliver(server: Server, idlers: dict[int, _Idler], times: int, letter: bytes, seed: int) -> list[float]:
-    """Seconds from the end of DATA until each connection of the recipient was told, delivery by delivery."""
+def deliver(server: Server, idlers: dict[int, _Idler], times: int, letter: bytes, seed: int) -> tuple[list[float], int]:
+    """Seconds from the end of DATA until each connection of the recipient was told, delivery by delivery; and how many
+    connections were not told within a minute."""
+    lost = 0
     chance = random.Random(seed)
     poller = select.epoll()
     of_user: dict[int, set[int]] = {}
@@ -98,11 +100,12 @@ def deliver(server: Server, idlers: dict[int, _Idler], times: int, letter: bytes
                     missing.discard(number)
                     waits.append(time.monotonic() - sent)
             if time.monotonic() - sent > 60:
-                raise RuntimeError(f"{server.name}: {len(missing)} connections of user {user} were not told")
+                lost += len(missing)  # seen with a peer that hibernates: the delivery met its falling asleep
+                break
         time.sleep(max(0.0, begun + PAUSE - time.monotonic()))
     smtp.close()
     poller.close()
-    return waits
+    return waits, lost
 
 
 def warm_up(server: Server, users: int, letter: bytes) -> None:
@@ -132,7 +135,7 @@ def run(ground: Ground, server: Server) -> Numbers:
     before = server.cpu()
     time.sleep(3)
     numbers["idle_cpu"] = (server.cpu() - before) / 3
-    waits = deliver(server, idlers, times, ground.small[0], ground.round)
+    waits, numbers["lost"] = deliver(server, idlers, times, ground.small[0], ground.round)
     numbers["notified_ms"] = statistics.median(waits) * 1000
     numbers["notified_late_ms"] = sorted(waits)[len(waits) * 99 // 100] * 1000
     for each in idlers.values():
