@@ -42,7 +42,10 @@ def idle_load(server: Ours, options: argparse.Namespace) -> None:
     took = time.monotonic() - begun
     time.sleep(3)
     each = (server.memory() - base) / 1024 / len(idlers)
-    waits = sorted(idle.deliver(server, idlers, 100, letter, seed=1))
+    waits, lost = idle.deliver(server, idlers, 100, letter, seed=1)
+    if lost:
+        raise RuntimeError(f"{lost} connections were not told of a delivery")
+    waits.sort()
     after = (server.memory() - base) / 1024 / len(idlers)
     _tell(
         "idle",
