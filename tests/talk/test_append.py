@@ -14,7 +14,8 @@ from congvu.codec import imap_append
 from congvu.db.blobs import Blob
 from congvu.mailstore import mailbox
 from congvu.servers.imap import append
-from congvu.servers.listen import Listener
+from congvu.servers.imap.session import Session, Tell
+from congvu.servers.listen import Gone, Listener
 from tests.talk.test_imap import Client, FakeSpool, Program, signed_in, talk
 
 
@@ -323,5 +324,50 @@ def test_the_words_of_one_command_are_bounded_in_all(program: Program) -> None:
         words = b" (%b) {1+}\r\na" % b" ".join(b"$%0100d" % n for n in range(50))
         client.send(b"A APPEND INBOX" + words * 3 + b"\r\n")
         assert (await client.line()).startswith((b"A BAD [TOOBIG]", b"* BYE"))
+
+    talk(program, go)
+
+
+@pytest.mark.parametrize(
+    "trouble", [NotNow("storage-trouble"), Gone()], ids=["news cannot be read", "the peer has gone"]
+)
+def test_trouble_behind_the_commit_stores_nothing_twice(
+    program: Program, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """A's letter has its rows, and then the news for its answer cannot be read, while B is on its way."""
+    gate = Gate(program, monkeypatch)
+    look, failed = Session.look, []
+
+    async def stumble(self: Session, tell: Tell, own: bool = False) -> None:
+        if gate.open.is_set() and not failed:
+            failed.append(True)
+            raise trouble
+        await look(self, tell, own)
+
+    monkeypatch.setattr(Session, "look", stumble)
+
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        client.send(command(b"A", letter(b"A")))
+        await gate.until(1)
+        while not gate.calls:
+            await asyncio.sleep(0.001)
+        client.send(b"B APPEND INBOX {10+}\r\nBBBBB")
+        await asyncio.sleep(0.05)
+        gate.open.set()
+        while not failed:
+            await asyncio.sleep(0.001)
+        client.send(b"BBBBB\r\nC NOOP\r\n")
+        lines = []
+        async with asyncio.timeout(5):
+            while (line := await client.line()) and not line.startswith(b"C "):
+                lines.append(line)
+        stored = await bodies(await signed_in(listener))
+        if isinstance(trouble, NotNow):
+            assert [line[:4] for line in lines if line[:1] in b"AB"] == [b"A OK", b"B OK"], lines
+            assert stored == [b"A", b"B"]
+        else:
+            assert not [line for line in lines if line[:1] in b"AB"]
+            assert stored == [b"A"]
 
     talk(program, go)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from congvu.actions.mail import Draft, Letter, Wanted
 from congvu.actions.sharing import Sharing, Who
 from congvu.base.failure import NotNow, Refused
+from congvu.base.observe import log
 from congvu.codec import imap_append
 from congvu.codec.imap import SequenceSet
 from congvu.codec.imap_append import Complete, Held, Message, Target, Text, Url
@@ -23,6 +24,7 @@ from congvu.mailstore import mailbox, message
 from congvu.mailstore.append import Added
 from congvu.servers.imap import catenate
 from congvu.servers.imap.session import CHUNK, Done, Session, Tell
+from congvu.servers.listen import Gone
 
 COMMANDS = 64  # of one connection whose answers are still to come
 BYTES = 2 << 20  # of letters under way in memory
@@ -234,6 +236,7 @@ class Underway:
         """Waits until another command may begin."""
         while len(self._queue) >= COMMANDS or sum(each.size for each in self._queue) > BYTES:
             await self._wait()
+        self._raise()
 
     async def may_add(self, command: _Command, size: int) -> None:
         """Refuses before a letter is stored what would be refused after it. What is under way counts."""
@@ -261,6 +264,7 @@ class Underway:
 
     def add(self, command: _Command) -> None:
         """The command has been read: it is answered in its turn."""
+        self._raise()
         self._queue.append(command)
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._answer_all())
@@ -293,7 +297,12 @@ class Underway:
         if self._task is task:
             self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
+            if isinstance(error, NotNow | Refused | Bad):
+                # As itself it would be taken for the refusal of the command that is being read.
+                log.error("APPENDs under way cannot be answered: %s", error)
+                error = Gone()
             self._failure = error
+            self._queue.clear()
             self._session.stream.interrupt(error)
         self._wake()
 
@@ -302,9 +311,13 @@ class Underway:
         while self._queue:
             ready = self._ready()
             answers = await self._store(ready)
-            await session.look(Tell.ALL, own=any(each.replaces for each in ready))
-            for command, answer in zip(ready, answers, strict=True):
+            for _ in ready:  # now: whatever becomes of the answers, nothing is stored twice
                 self._queue.popleft()
+            try:
+                await session.look(Tell.ALL, own=any(each.replaces for each in ready))
+            except NotNow as trouble:  # news can wait, what is stored is answered
+                log.warning("news put off: %s", trouble.code)
+            for command, answer in zip(ready, answers, strict=True):
                 if isinstance(answer, Done):
                     session.went_well()
                     session.answer(session.with_modseq(answer) if answer.gone else answer, command.tag)
