@@ -95,6 +95,12 @@ class FileKeeper:
             raise NotNow("shutting-down")
         # The bytes, not the spool: who gives up waiting closes it, while this goes on.
         loop = asyncio.get_running_loop()
+        if spool.size > SMALL:  # which has been hashed while it came
+            hash_ = spool.digest()
+            recent = self._recent.get(hash_)
+            if recent is not None:
+                return recent
+            return await loop.run_in_executor(self._pool, self._put_large, hash_, spool.buffer())
         (blob,) = await loop.run_in_executor(self._pool, self.put_many, [spool.buffer()])
         return blob
 

@@ -386,9 +386,7 @@ class SqliteDatabase:
         self._writer = GroupWriter(lambda: _WritingEnd(path), committed, "sqlite-writer")
         with suppress(apsw.Error, NotNow):  # the first of all makes the file, so that those who only read it find one
             _connect(_index_of(path)).close()
-        self._indexer: GroupWriter | None = (
-            None  # the background process, the command line and tests write to the index
-        )
+        self._indexer: GroupWriter | None = None  # opened by who writes to the index: few processes do
         self._readers = ReadPool(lambda: _ReadingEnd(path), READERS, "sqlite-reader")
         self._looker: _ReadingEnd | None = None  # the event loop's own
         self._closed = False
