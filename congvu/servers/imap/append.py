@@ -23,7 +23,8 @@ from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message
 from congvu.mailstore.append import Added
 from congvu.servers.imap import catenate
-from congvu.servers.imap.session import CHUNK, Done, Session, Tell
+from congvu.servers.imap.reading import CHUNK
+from congvu.servers.imap.session import Done, Session, Tell
 from congvu.servers.listen import Gone
 
 COMMANDS = 64  # of one connection whose answers are still to come
@@ -88,7 +89,7 @@ class _Reader:
         self._underway = underway
         self._command = command
         self._by_uid = by_uid
-        self._room = session.longest()  # for all but the letters
+        self._room = session.reading.longest()  # for all but the letters
         self._line = b""  # read last; what its end announces has not been read
         self._spool: Spool | None = None
         self._held = self._weight = 0  # bytes that the letters so far take in memory
@@ -106,7 +107,7 @@ class _Reader:
                 except StopIteration:
                     event = None
         except (Bad, Refused, NotNow):
-            await self._session.pass_over(self._line)
+            await self._session.reading.pass_over(self._line)
             raise
         finally:
             reading.close()
@@ -121,7 +122,7 @@ class _Reader:
                     raise TooBig("command too long")
                 await self._before(literal)
                 self._line = b""
-                data, self._line = await session.literal(literal, self._room)
+                data, self._line = await session.reading.literal(literal, self._room)
                 self._room -= len(data) + len(self._line)
                 return data + self._line
             case Target(name, replaced):
@@ -176,14 +177,14 @@ class _Reader:
         self._line = b""
         left, failure = literal.size, None
         while left:
-            chunk = await session.stream.chunk(min(left, CHUNK), session.patience())
+            chunk = await session.stream.chunk(min(left, CHUNK), session.reading.patience())
             left -= len(chunk)
             if failure is None:
                 try:
                     spool.write(chunk)
                 except NotNow as error:  # the disk is full: what is on its way is taken all the same
                     failure = error
-        self._line = await session.rest_of_line(max(self._room, 0))
+        self._line = await session.reading.rest_of_line(max(self._room, 0))
         self._room -= len(self._line)
         if failure is not None:
             raise failure

@@ -23,6 +23,7 @@ from congvu.servers.imap import (
     signin,
     sort,
 )
+from congvu.servers.imap.services import Services
 from congvu.servers.imap.session import (
     ANY,
     KNOWN,
@@ -30,7 +31,6 @@ from congvu.servers.imap.session import (
     STRANGER,
     UNSELECTED,
     Done,
-    Services,
     Session,
     Tell,
     row,

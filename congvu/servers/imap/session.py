@@ -1,52 +1,43 @@
-"""One IMAP connection: its state, how commands are read off the wire and how answers are worded.
+"""One IMAP connection: its state, how commands are found and run, and how answers are worded.
 
 The plan of every server: lines → words → table → run. The table is given (`commands.TABLE`); each row says in which
 states the command is allowed, how its arguments are parsed and what runs it. One command runs at a time; what a client
-sends ahead waits in the stream and is answered in order. Promises: what is read is bounded before it is held, closer
-before sign-in; each command gets exactly one tagged answer; what the client does not know yet is told before it.
+sends ahead waits in the stream and is answered in order; `reading` takes it off the wire. Promises: each command gets
+exactly one tagged answer; what the client does not know yet is told before it.
 """
 
 import asyncio
 import re
-from array import array
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from congvu.actions.mail import Mail
-from congvu.actions.sharing import Sharing, Who
-from congvu.base.clock import Clock
-from congvu.base.config import Config
+from congvu.actions.sharing import Who
 from congvu.base.failure import NotNow, Refused
-from congvu.base.observe import Secret
 from congvu.base.texts import say
 from congvu.codec.imap import astring
 from congvu.codec.imap_names import encode_utf7
-from congvu.codec.imap_words import Assembly, Bad, BadCharset, Literal, TooBig, Words, literal_at_end
+from congvu.codec.imap_words import Bad, BadCharset, TooBig, Words
 from congvu.codec.lines import WEB, LineTooLong
-from congvu.codec.sasl import ScramKeys
-from congvu.db.blobs import BlobKeeper
-from congvu.db.engine import Database
 from congvu.mailstore import changes, mailbox
 from congvu.servers.imap.codes import RESPONSE_CODES, SYNTAX
 from congvu.servers.imap.guest import lacking
+from congvu.servers.imap.reading import CHUNK, Farewell, Reading
+from congvu.servers.imap.services import Services, Underway, Watch
 from congvu.servers.imap.view import News, Selected, flags_lines, read_news
 from congvu.servers.listen import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
 A = TypeVar("A")
 
-PREAUTH_LITERAL = 4096  # bytes of one literal before sign-in: rfc7888 5 allows a client no more without asking
-DISCARD_PREAUTH = 65_536  # bytes of a refused literal that are read and dropped rather than the connection
 LOOK_SECONDS = 1.0  # the change log is read after a command when it was hinted at, or not read for so long
 POLL_SECONDS = (
     120.0  # IDLE looks so often although nobody hinted: hints may be lost, a missed letter is not found so late
 )
 FEW_CHANGES = 20  # changes that are read on the spot: one may speak of thousands of messages, but then was made by hand
 FEW = 200  # messages whose rows are read on the spot: less work than to hand it to another thread
-CHUNK = 65_536  # bytes taken off the wire at a time
 
 
 class State(Enum):
@@ -130,86 +121,6 @@ async def _takes_itself(_session: "Session", _: Any) -> Done | None:
     raise Bad("literal expected")
 
 
-class SignedIn(Protocol):
-    """Who has proved to be whom."""
-
-    @property
-    def account_id(self) -> int: ...
-    @property
-    def address(self) -> str: ...
-
-
-class Doors(Protocol):
-    """What is asked of `actions.accounts.Doors`."""
-
-    async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn: ...
-    async def scram_keys(self, login: str, ip: str) -> ScramKeys: ...
-    async def signed_in(self, login: str, ip: str) -> SignedIn: ...
-    def failed(self, login: str, ip: str) -> None: ...
-    @property
-    def takes_tokens(self) -> bool: ...
-    async def token_good(self, login: str, token: Secret, ip: str) -> bool: ...
-
-
-class Underway(Protocol):
-    """Commands that have been read and whose answers are still to come (`append.Underway`)."""
-
-    async def settled(self) -> None:
-        """Waits until all of them are answered."""
-        ...
-
-    def cancel(self) -> None: ...
-
-
-class Wake(Protocol):
-    """What is asked of `db.wake.Wake`."""
-
-    def listen(self, account_id: int, callback: Callable[[], None]) -> Callable[[], None]: ...
-
-
-class Watch(Protocol):
-    """What is asked of `notify.Watch`: what NOTIFY wants of the selected mailbox, and its own news."""
-
-    @property
-    def messages(self) -> bool: ...
-    @property
-    def flags(self) -> bool: ...
-    @property
-    def delayed(self) -> bool: ...
-    async def look(self, now: bool) -> None: ...
-    async def show(self, uids: "array[int]") -> None: ...
-    def close(self) -> None: ...
-
-
-class Services(Protocol):
-    """What a session uses of the program."""
-
-    @property
-    def config(self) -> Config: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def db(self) -> Database: ...
-    @property
-    def blobs(self) -> BlobKeeper: ...
-    @property
-    def wake(self) -> Wake: ...
-    @property
-    def doors(self) -> Doors: ...
-    @property
-    def mail(self) -> Mail: ...
-    @property
-    def sharing(self) -> Sharing: ...
-
-
-class Farewell(Exception):
-    """The connection ends with BYE; `code` is a word of the catalogue."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
 _APPEND = re.compile(rb"[^ ]{1,100} APPEND ", re.IGNORECASE)  # may follow another before that is answered
 # Commands whose messages are sequence numbers: none of them after ENABLE UIDONLY (rfc9586 3).
 NUMBERED = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD", "COPY", "MOVE", "REPLACE"})
@@ -225,12 +136,12 @@ class Session:
         "_limits",
         "_looked",
         "_loop",
-        "_sign_in_by",
         "_stop_listening",
         "_table",
         "account_id",
         "address",
         "enabled",
+        "reading",
         "selected",
         "services",
         "starttls",
@@ -243,6 +154,7 @@ class Session:
 
     def __init__(self, stream: Stream, services: Services, table: Mapping[str, Row], starttls: Tls | None) -> None:
         self.stream = stream
+        self.reading = Reading(stream, services.config.limits)
         self.services = services
         self.starttls = starttls  # the certificate to turn to TLS with, None where that is not offered
         self.state = State.NOT_AUTHENTICATED
@@ -256,7 +168,6 @@ class Session:
         self._table = table
         self._limits = services.config.limits
         self._loop = asyncio.get_running_loop()
-        self._sign_in_by = self._loop.time() + self._limits.imap_preauth_seconds
         self._looked = 0.0
         self._hinted = False
         self._idling = False
@@ -424,11 +335,11 @@ class Session:
 
     async def _next(self) -> bytes:
         """The next command's first line. After NOTIFY, what happens is told while it is awaited."""
-        longest = self.longest() + 2
+        longest = self.reading.longest() + 2
         if self.watch is None:
-            return await self.stream.line(longest, self.patience())
+            return await self.stream.line(longest, self.reading.patience())
         await self.settled()  # of two who tell what happened, both would tell it
-        end = self._loop.time() + self.patience()
+        end = self._loop.time() + self.reading.patience()
         self._idling = True
         tell = Tell.HELD if self.watch.delayed else Tell.ALL
         try:
@@ -474,7 +385,7 @@ class Session:
                 raise Refused("uid-required")
         except (Bad, Refused) as error:
             await self.settled()
-            await self.pass_over(line)
+            await self.reading.pass_over(line)
             if isinstance(error, Bad):
                 self._wrong(self.tag, "", self.text("imap-unknown-command"))
             else:
@@ -487,7 +398,8 @@ class Session:
         try:
             if guest:
                 await self._may(found, line)
-            done = await self._run(found, line, words.at)
+            line = await self.reading.whole(line)
+            done = await found.run(self, found.parse(Words(line, self.utf8, words.at)))
             await self.look(found.tell, own=done is not None and done.gone)
         except (Bad, LineTooLong, Refused, NotNow) as error:
             await self.look(found.tell)
@@ -516,7 +428,7 @@ class Session:
         await self.refresh()
         lacks = lacking(self.view().rights, found.rights) if found.states == SELECTED else None
         if lacks is not None:
-            await self.pass_over(line)
+            await self.reading.pass_over(line)
             raise lacks
 
     async def refresh(self) -> None:
@@ -531,64 +443,12 @@ class Session:
         if ended:
             self.untagged("NO", "NOPERM", "access-ended")
 
-    async def _run(self, found: Row, line: bytes, at: int) -> Done | None:
-        if line.endswith(b"}") and literal_at_end(line):
-            assembly = Assembly(self.longest())
-            try:
-                while literal := assembly.line(line):
-                    if self.state is State.NOT_AUTHENTICATED and literal.size > PREAUTH_LITERAL:
-                        raise TooBig("literal too long")
-                    data, line = b"", b""
-                    data, line = await self.literal(literal, assembly.room())
-                    assembly.literal(data)
-            except (Bad, Refused):
-                await self.pass_over(line)
-                raise
-            line = assembly.command()
-        return await found.run(self, found.parse(Words(line, self.utf8, at)))
-
-    async def literal(self, literal: Literal, room: int) -> tuple[bytes, bytes]:
-        """A literal that is held whole, and the line that goes on after it; `room` for both."""
-        if literal.waits:
-            self.stream.write(b"+ OK\r\n")
-        data = await self.stream.exactly(literal.size, self.patience())
-        return data, await self.rest_of_line(room - literal.size)
-
-    async def rest_of_line(self, room: int) -> bytes:
-        """The line that goes on after a literal."""
-        try:
-            return await self.stream.line(room + 2, self.patience())
-        except LineTooLong:
-            raise TooBig("command too long") from None
-
-    async def pass_over(self, line: bytes) -> None:
-        """Takes off the wire what a refused command still sends without being asked (rfc7888 4)."""
-        while (literal := literal_at_end(line)) and not literal.waits:
-            if literal.size > (self._limits.message_bytes if self.account_id else DISCARD_PREAUTH):
-                raise Farewell("imap-too-big")
-            left = literal.size
-            while left:
-                left -= len(await self.stream.chunk(min(left, CHUNK), self.patience()))
-            try:
-                line = await self.rest_of_line(self.longest())
-            except TooBig:
-                raise Farewell("imap-too-big") from None
-
-    def longest(self) -> int:
-        """Bytes of a command without its letters."""
-        return self._limits.imap_command_bytes if self.account_id else self._limits.imap_preauth_bytes
-
-    def patience(self) -> float:
-        """Seconds to wait for the client: until it must have signed in, or rfc9051 5.4's half an hour."""
-        if self.account_id:
-            return float(self._limits.imap_idle_seconds)
-        return max(self._sign_in_by - self._loop.time(), 0.01)
-
     # the account and the selected mailbox
 
     def signed_in(self, account_id: int, address: str) -> None:
         self.account_id = account_id
         self.address = address
+        self.reading.known = True
         self.state = State.AUTHENTICATED
         self._errors = 0
 
@@ -600,7 +460,7 @@ class Session:
         self.enabled = frozenset()
         self.state = State.NOT_AUTHENTICATED
         self._errors = 0
-        self._sign_in_by = self._loop.time() + self._limits.imap_preauth_seconds
+        self.reading.restart()
 
     @property
     def who(self) -> Who:
@@ -673,7 +533,7 @@ class Session:
 
     async def idle_until_done(self) -> None:
         """Tells news as it comes until the client says DONE (RFC 2177)."""
-        end = self._loop.time() + self.patience()
+        end = self._loop.time() + self.reading.patience()
         self._idling = True
         try:
             while True:

@@ -79,7 +79,7 @@ async def authenticate(session: Session, command: Authenticate) -> Done:
         match step:
             case sasl.Challenge():
                 session.send(b"+ ", b64encode(step.data), b"\r\n")
-                line = await session.stream.line(LONGEST_RESPONSE, session.patience())
+                line = await session.stream.line(LONGEST_RESPONSE, session.reading.patience())
                 if line == b"*":
                     raise Bad("authentication cancelled")  # rfc9051 6.2.2: BAD is the answer
                 step = exchange.step(decode_base64(line))
