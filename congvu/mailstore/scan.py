@@ -185,6 +185,30 @@ def table(
     return tx.all(_table(columns), account_id, mailbox_id, low, high)
 
 
+def marks(tx: Tx, account_id: int, mailbox_id: int, low: int, high: int) -> tuple[list[str], int]:
+    """Flags and keywords, as in "5 $Forwarded", of the messages with UIDs from `low` to `high`, ascending, and how many
+    they are; where all are alike, it is told once. The caller bounds the range.
+
+    One text for all of them costs half of what as many rows do; no keyword holds the end of a line.
+    """
+    row = tx.one(
+        "SELECT string_agg(flags || ' ' || keywords, '\n') FROM (SELECT flags, keywords FROM message"
+        " WHERE account_id = ? AND mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid) AS part",
+        account_id,
+        mailbox_id,
+        low,
+        high,
+    )
+    if row is None or row[0] is None:
+        return [], 0
+    text: str = row[0]
+    count = text.count("\n") + 1
+    first = text.partition("\n")[0]
+    if text == "\n".join([first] * count):
+        return [first], count
+    return text.split("\n"), count
+
+
 def column(tx: Tx, account_id: int, mailbox_id: int, uids: Collection[int], wanted: Column) -> list[tuple[int, Any]]:
     """UID and one value for each of these messages; where they lie close, also for those that lie between."""
     low, high = min(uids), max(uids)

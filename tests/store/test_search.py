@@ -316,6 +316,18 @@ def test_a_huge_letter(store: Store) -> None:
     assert store.find("duoi") == set()  # beyond what counts
 
 
+def test_marks(store: Store) -> None:
+    for n in range(12):
+        store.put(f"Số {n}")
+    assert store.read(scan.marks, 1, 1, 1, 99) == (["0 "], 12)
+    assert store.read(scan.marks, 1, 1, 50, 99) == ([], 0)
+    store.db.write_now(message.store, 1, 1, [2, 11], Op.SET, SEEN, ("$B", "$A"), NOW)
+    marks = ["0 "] * 12
+    marks[1] = marks[10] = "1 $B $A"
+    assert store.read(scan.marks, 1, 1, 1, 99) == (marks, 12)
+    assert store.read(scan.marks, 1, 1, 2, 3) == (marks[1:3], 2)
+
+
 def test_scan(store: Store) -> None:
     for n in range(1, 21):
         store.put(f"Số {n}", received=NOW + n, flags=SEEN if n % 2 else 0)

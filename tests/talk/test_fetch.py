@@ -4,18 +4,21 @@ import base64
 import quopri
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from congvu.base.failure import Refused
 from congvu.codec import mime
 from congvu.db import open_blobs
 from congvu.mailstore import message
 from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Op
-from congvu.servers.imap import fetch, search, sections
+from congvu.servers.imap import fetch, marks, search, sections
 from congvu.servers.listen import Gone
-from tests.talk.letters import PREFIX, Box, opened
+from tests.talk.letters import NOW, PREFIX, Box, opened
 
 PLAIN = b"From: An <an@angiang.gov.vn>\r\nSubject: Mot\r\nDate: Mon, 5 Jan 2026 08:00:00 +0700\r\n\r\nXin chao\r\n"
 INNER = b"From: b@x.vn\r\nSubject: Trong\r\n\r\nben trong\r\n"
@@ -57,6 +60,57 @@ def test_rows(box: Box) -> None:
     assert done.code == ""
     box.enabled = ("IMAP4REV2",)
     assert box.fetch("2 FLAGS")[0] == b"* 2 FETCH (FLAGS (\\Flagged $Gap))\r\n"
+
+
+MARKS = st.sampled_from(["0 ", "1 ", "31 $Forwarded", "4 NonJunk $a"])
+
+
+@given(st.integers(1, 3_000_000), st.integers(0, 2_500))
+def test_consecutive_numbers(first: int, count: int) -> None:
+    numbers = range(first, first + count)
+    assert marks.joined(numbers, b" x ") == b" x ".join(b"%d" % n for n in numbers)
+    assert marks.decimals(numbers) == marks.decimals(list(numbers)) == [b"%d" % n for n in numbers]
+
+
+@given(st.lists(MARKS, min_size=1, max_size=12), st.integers(1, 2000), st.lists(st.integers(1, 3)), st.integers(0, 40))
+def test_marks_make_the_lines_that_rows_make(found: list[str], first: int, steps: list[int], recent: int) -> None:
+    uids = list(accumulate((steps * 12 + [1] * 12)[: len(found) - 1], initial=first))
+    numbers = range(first // 2 + 1, first // 2 + 1 + len(uids))
+    texts = [
+        marks.flags_bytes(int(mark.split(" ")[0]), mark.partition(" ")[2], uid >= first + recent)
+        for mark, uid in zip(found, uids, strict=True)
+    ]
+    told = found[:1] if len(set(found)) == 1 else found
+    only, both = (b" FETCH (FLAGS (", b"))\r\n"), (b" FETCH (UID ", b" FLAGS (", b"))\r\n")
+    assert marks.lines(told, numbers, uids, only, first + recent) == b"".join(
+        b"* %d FETCH (FLAGS (%b))\r\n" % each for each in zip(numbers, texts, strict=True)
+    )
+    assert marks.lines(told, numbers, uids, both, first + recent) == b"".join(
+        b"* %d FETCH (UID %d FLAGS (%b))\r\n" % each for each in zip(numbers, uids, texts, strict=True)
+    )
+
+
+@pytest.mark.parametrize("recent_from", [1, 7, 1 << 31])
+@pytest.mark.parametrize("alike", [True, False])
+def test_flags_of_a_whole_mailbox(box: Box, recent_from: int, alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come as one text from the engine; asked for in another order they come row by row."""
+    monkeypatch.setattr(fetch, "CHUNK_ROWS", 5)
+    for n in range(10):
+        box.put(b"Subject: %d\r\n\r\n" % n, *(() if alike else (NOW, n, ("$Gap", "$Xa")[: n % 3])))
+    box.db.write_now(message.store, 1, 1, [1, 2, 4, 9], Op.ADD, DELETED, (), NOW)
+    box.db.write_now(message.expunge, 1, 1, [4], NOW)
+    box.recent_from = recent_from
+    box.select()
+    box.db.write_now(message.expunge, 1, 1, [9], NOW)  # the client does not know yet
+    flags, done = box.fetch("1:* (FLAGS)")
+    both = box.fetch("1:* (UID FLAGS)")[0]
+    assert done.code == "EXPUNGEISSUED"
+    rows = re.findall(
+        rb"^\* (\d+) FETCH \(FLAGS \((.*)\) UID (\d+)\)\r$", box.fetch("1:* (FLAGS UID)")[0], re.MULTILINE
+    )
+    assert [int(uid) for _, _, uid in rows] == [1, 2, 3, 5, 6, 7, 8, 10, 11, 12]
+    assert flags == b"".join(b"* %b FETCH (FLAGS (%b))\r\n" % row[:2] for row in rows)
+    assert both == b"".join(b"* %b FETCH (UID %b FLAGS (%b))\r\n" % (n, uid, text) for n, text, uid in rows)
 
 
 def test_uid_fetch_always_tells_the_uid(box: Box) -> None:

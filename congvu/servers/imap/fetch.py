@@ -22,6 +22,8 @@ from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, seen
 from congvu.mailstore.scan import Column
+from congvu.servers.imap import marks
+from congvu.servers.imap.marks import decimals, flags_bytes
 from congvu.servers.imap.messages import mark_seen
 from congvu.servers.imap.sections import (
     ENOUGH,
@@ -38,7 +40,7 @@ from congvu.servers.imap.sections import (
     unrolled,
 )
 from congvu.servers.imap.session import FEW, Done, Session
-from congvu.servers.imap.view import Selected, flags_text, meet, page
+from congvu.servers.imap.view import Selected, meet, page
 from congvu.servers.listen import Gone
 
 CHUNK = 500  # messages whose ENVELOPEs and BODYSTRUCTUREs are read at once
@@ -68,21 +70,16 @@ class Content:
     capability: str = ""
 
 
-def _decimals(_: int, values: Iterable[int]) -> list[bytes]:
-    return " ".join(map(str, values)).encode().split()
+def _decimals(_: int, values: Sequence[int]) -> list[bytes]:
+    return decimals(values)
 
 
 def _flags(recent_from: int, uids: Sequence[int], flags: Sequence[int], keywords: Sequence[str]) -> list[bytes]:
     """Texts are made once for each set of flags; in nearly every mailbox there are a handful."""
-    found = list(map(_flags_bytes, flags, keywords))
+    found = list(map(flags_bytes, flags, keywords))
     for i in range(bisect_left(uids, recent_from), len(uids)):
-        found[i] = _flags_bytes(flags[i], keywords[i], True)
+        found[i] = flags_bytes(flags[i], keywords[i], True)
     return found
-
-
-@lru_cache(maxsize=4096)
-def _flags_bytes(flags: int, keywords: str, recent: bool = False) -> bytes:
-    return flags_text(flags, keywords, recent).encode("utf-8", "replace")
 
 
 @lru_cache(maxsize=4096)
@@ -120,6 +117,9 @@ SIMPLE: dict[str, Simple] = {
 }
 
 
+_MARKS = ((SIMPLE["FLAGS"],), (SIMPLE["UID"], SIMPLE["FLAGS"]))  # what `marks` renders
+
+
 CONTENT: dict[str, Content] = {
     "BODY[]": Content(body_section, seen=True),
     "BINARY[]": Content(binary, seen=True, capability="BINARY"),
@@ -151,6 +151,7 @@ class Wanted:
     changed_since: int
     tell_flags: bytes  # how FLAGS are told of messages that become \\Seen by this FETCH; b"" when asked for anyway
     chunk: int  # messages at once
+    only_flags: bool  # nothing but what `marks` renders
 
 
 @dataclass(slots=True)
@@ -196,6 +197,12 @@ def _chunk(
     tx: Tx, blobs: BlobKeeper, wanted: Wanted, uids: "array[int]", numbers: Sequence[int], newly: frozenset[int]
 ) -> Rendered:
     """Reads and renders one chunk on one snapshot. `newly`: UIDs just marked \\Seen by this FETCH."""
+    if wanted.only_flags and isinstance(numbers, range):
+        # No message between the first and the last is left out, so as many as wanted are those that are wanted.
+        found, count = scan.marks(tx, wanted.account_id, wanted.mailbox_id, uids[0], uids[-1])
+        if count == len(uids):
+            text = marks.lines(found, numbers, uids, wanted.constants, wanted.recent_from)
+            return Rendered([text], count, keywords=marks.keywords_of(found))
     rows = _rows(tx, wanted, uids, wanted.columns)
     answer = Rendered([], len(uids), len(uids) - len(rows))
     if wanted.changed_since >= 0:
@@ -214,7 +221,7 @@ def _chunk(
     parts: list[bytes] = [b""] * (width * len(rows))
     constants = iter(wanted.constants)
     parts[0::width] = repeat(b"* ", len(rows))
-    parts[1::width] = _decimals(0, numbers)
+    parts[1::width] = decimals(numbers)
     for i, (item, places) in enumerate(zip(wanted.simple, wanted.places, strict=True)):
         values = list(item.values(wanted.recent_from, *(columns[place] for place in places)))
         if None in values:
@@ -253,7 +260,7 @@ def _contents(
         out.append(heads[i])
         said = bool(wanted.simple)
         if wanted.tell_flags and uid in newly:
-            text = _flags_bytes(flags[i], keywords[i], uid >= wanted.recent_from)
+            text = flags_bytes(flags[i], keywords[i], uid >= wanted.recent_from)
             values = (text, modseqs[i]) if b"%d" in wanted.tell_flags else (text,)
             out.append(b" " * said + wanted.tell_flags % values)
             said = True
@@ -359,6 +366,7 @@ def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | 
         -1 if changed_since is None else changed_since,
         tell,
         CHUNK_BODIES if contents else chunk,
+        simple in _MARKS and not contents and changed_since is None and not view.reader,
     )
 
 
