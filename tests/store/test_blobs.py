@@ -2,6 +2,7 @@
 nothing."""
 
 import asyncio
+import base64
 import errno
 import os
 import random
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from obstore.store import LocalStore, MemoryStore
 
 from congvu.base.failure import NotNow
 from congvu.codec import mime
-from congvu.db import files, known_in, open_blobs, open_database
+from congvu.db import files, frames, known_in, open_blobs, open_database
 from congvu.db.blobs import Blob, BlobKeeper, Spool
 from congvu.db.engine import Database
 from congvu.db.objects import ObjectKeeper
@@ -186,6 +188,25 @@ def test_what_the_database_knows_is_not_written_again(db: object, tmp_path: Path
     assert other.place.startswith("pack/1-")
     assert len(list(second.places())) == 3
     second.close()
+
+
+def test_what_hardly_compresses_is_kept_as_it_is(folder: files.FileKeeper, tmp_path: Path) -> None:
+    """A quarter, as base64 gives, is not worth unpacking it each time; what follows it is packed again."""
+    frame = frames.FRAME
+    encoded = base64.encodebytes(random.Random(5).randbytes(9 * frame)).replace(b"\n", b"\r\n")[: 11 * frame]
+    text = ("Kính gửi các đơn vị. ".encode() * frame)[: 20 * frame + 5]
+    blob = put(folder, encoded + text)
+    file = (tmp_path / "blobs" / blob.place).read_bytes()
+    table = frames.read_table(lambda length, at: file[at : at + length], "x")
+    stored = [end - start for start, end in pairwise(table.starts)]
+    assert stored[:11] == [frame] * 11
+    assert all(size == frame for size in stored[11:16])  # tried again at every eighth
+    assert all(size < frame // 10 for size in stored[16:])
+    assert folder.read(blob) == encoded + text
+    assert (
+        b"".join(folder.stream(blob, 11 * frame - 3, 17 * frame + 3))
+        == (encoded + text)[11 * frame - 3 : 17 * frame + 3]
+    )
 
 
 def test_half_a_batch_shifts_nothing(folder: files.FileKeeper, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ the blob to the peer piece by piece. Must never hold a transaction while the pee
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -482,13 +482,17 @@ async def _write(session: Session, answer: Rendered, total: _Total) -> None:
         await session.stream.drain()
 
 
+def _next(source: Iterator[bytes]) -> "asyncio.Future[bytes]":
+    return asyncio.get_running_loop().run_in_executor(None, next, source, b"")
+
+
 async def _send_stretch(session: Session, stretch: Stretch) -> bool:
     """A large section from the blob to the peer. False: its bytes are gone and NIL was sent in its place."""
     blobs = session.services.blobs
     try:
         size = await asyncio.to_thread(measure, blobs, stretch)
         source = unrolled(blobs, stretch)
-        piece = b"" if stretch.size_only else await asyncio.to_thread(next, source, b"")
+        piece = b"" if stretch.size_only else await _next(source)
     except (LookupError, ValueError, NotNow) as error:
         log.error("letter %d cannot be read: %s", stretch.body.letter_id, error)
         session.stream.write(stretch.name + b" NIL")
@@ -496,15 +500,20 @@ async def _send_stretch(session: Session, stretch: Stretch) -> bool:
     session.stream.write(stretch.head % size)
     if stretch.size_only:
         return True
+    ahead: asyncio.Future[bytes] | None = None
     try:
         while piece:
+            ahead = _next(source)  # is read while this one leaves
             size -= len(piece)
             session.stream.write(piece)
             await session.stream.drain()
-            piece = await asyncio.to_thread(next, source, b"")
+            piece = await ahead
     except (LookupError, ValueError, NotNow) as error:
         log.error("letter %d cannot be read to its end: %s", stretch.body.letter_id, error)
         size = -1
+    finally:
+        if ahead is not None:
+            ahead.cancel()
     if size:
         # The announced literal cannot be completed: only the end of the connection says so.
         session.stream.abort()
