@@ -34,8 +34,10 @@ R = TypeVar("R")
 # thousand people, and each is written to the log as a whole: half the page is nearly half the log. The index writes
 # leaves of four thousand by itself.
 PAGE, INDEX_PAGE = 2048, 4096
-CHECKPOINT_PAGES = (32 << 20) // PAGE  # of log: the checkpoint thread copies it back while others go on writing
-PAUSE_PAGES = (96 << 20) // PAGE  # the writer itself finishes the copying, so that the log starts anew
+# Each time the log has grown by so much, the checkpoint thread copies it back while others go on writing: seldom, since
+# the few pages that every batch changes are then copied once and not with each batch.
+CHECKPOINT_PAGES = (24 << 20) // PAGE
+PAUSE_PAGES = (80 << 20) // PAGE  # the writer itself finishes the copying, so that the log starts anew
 LOG_LIMIT = 256 << 20  # a log that grew beyond this under a long reader is cut back
 READERS = 3
 BUSY_MS = 30_000
@@ -245,7 +247,8 @@ class _WritingEnd:
         self._tx = SqliteTx(self._connection)
         self.touched = self._tx.touched
         self._turn = _Turn(path)
-        self._pages = 0
+        self._pages = 0  # of the log
+        self._copied = 0  # when the copier was last woken
         self._connection.set_wal_hook(self._committed)
         self._copier = _Copier(path)
 
@@ -289,16 +292,18 @@ class _WritingEnd:
         return _judge(error)
 
     def rest(self) -> None:
-        if self._pages < CHECKPOINT_PAGES:
-            return
+        if self._pages < self._copied:  # it has been begun anew
+            self._copied = 0
         if self._pages < PAUSE_PAGES:
-            self._copier.wake()
+            if self._pages >= self._copied + CHECKPOINT_PAGES:
+                self._copied = self._pages
+                self._copier.wake()
             return
         # The copier never quite catches up with a busy writer, and only a log that has been copied whole starts anew.
         self._turn.take()
         try:
             self._connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
-            self._pages = 0
+            self._pages = self._copied = 0
         except apsw.BusyError:
             pass  # the copier is still at it: after the next batch, then
         except apsw.Error as error:

@@ -1,6 +1,7 @@
 """The contract of `db.engine`, on each engine: whatever stands in its docstrings is tried here."""
 
 import asyncio
+import fcntl
 import multiprocessing
 import sqlite3
 import threading
@@ -173,6 +174,25 @@ def test_waiting_functions_share_a_commit(engine_url: str, tmp_path: Path) -> No
     assert frozenset().union(*told) == frozenset(range(200))
     assert len(told) < 20
     assert threads == {threading.main_thread()}
+    db.close()
+
+
+def test_what_comes_while_another_process_writes_shares_the_next_commit(tmp_path: Path) -> None:
+    told: list[frozenset[int]] = []
+    db = open_database("sqlite:///turn.db", data=tmp_path, committed=told.append)
+    db.migrate()
+
+    async def work() -> None:
+        with (tmp_path / "turn.db-turn").open() as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            waiting = []
+            for n in range(5):  # the first is with the writer when the others come
+                waiting.append(asyncio.create_task(db.write(add, n)))
+                await asyncio.sleep(0.02)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(work())
+    assert told == [frozenset(range(5))]
     db.close()
 
 
@@ -456,6 +476,19 @@ def test_sqlite_log_does_not_grow_without_end(tmp_path: Path) -> None:
     for n in range(40):
         db.write_now(lambda tx, n=n: tx.many(INSERT, [(n * 1000 + k, None, "x" * 4000, "x") for k in range(1000)]))
     assert (tmp_path / "log.db-wal").stat().st_size < 100 << 20
+    db.close()
+
+
+def test_sqlite_log_is_copied_back_while_it_grows(tmp_path: Path) -> None:
+    db = open_database("sqlite:///log.db", data=tmp_path)
+    db.migrate()
+    before = (tmp_path / "log.db").stat().st_size
+    for n in range(12):  # 48 MB: too little for the writer to do it itself
+        db.write_now(lambda tx, n=n: tx.many(INSERT, [(n * 1000 + k, None, "x" * 4000, "x") for k in range(1000)]))
+    end = time.monotonic() + 30
+    while (tmp_path / "log.db").stat().st_size < before + (20 << 20) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (tmp_path / "log.db").stat().st_size >= before + (20 << 20)
     db.close()
 
 
