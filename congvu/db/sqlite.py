@@ -3,13 +3,10 @@
 Promises what `engine.Database` promises. The index can be made anew from the letters, so its file has a log and a lock
 of its own and no delivery waits for either. Several processes share the files; before a batch each takes its turn by
 `flock` on a side file, so that they hand over at once and fairly (SQLite itself would sleep and poll). The log is
-copied back into the file by a thread of its own, so that commits seldom wait for it. Must never be used on a network
-file system.
+copied back into the file by a thread of its own (`sqlite_log`), so that commits seldom wait for it. Must never be used
+on a network file system.
 """
 
-import fcntl
-import os
-import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +22,7 @@ from congvu.db.blobs import Blob, BlobKeeper, Buffer
 from congvu.db.engine import Duplicate, IndexedText, Row, TextQuery
 from congvu.db.group import GroupWriter, Job, ReadPool, Verdict
 from congvu.db.migrations import Step, index_steps, steps
+from congvu.db.sqlite_log import LIMIT, LogKeeper, Turn
 from congvu.db.sqltext import schema_for, translate
 
 P = ParamSpec("P")
@@ -34,11 +32,6 @@ R = TypeVar("R")
 # thousand people, and each is written to the log as a whole: half the page is nearly half the log. The index writes
 # leaves of four thousand by itself.
 PAGE, INDEX_PAGE = 2048, 4096
-# Each time the log has grown by so much, the checkpoint thread copies it back while others go on writing: seldom, since
-# the few pages that every batch changes are then copied once and not with each batch.
-CHECKPOINT_PAGES = (24 << 20) // PAGE
-PAUSE_PAGES = (80 << 20) // PAGE  # the writer itself finishes the copying, so that the log starts anew
-LOG_LIMIT = 256 << 20  # a log that grew beyond this under a long reader is cut back
 READERS = 3
 BUSY_MS = 30_000
 INDEX_SUFFIX = "-text"  # congvu.db-text
@@ -203,38 +196,11 @@ def _connect(path: Path, beside: Path | None = None, synchronous: str = "FULL") 
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA case_sensitive_like=ON")  # as PostgreSQL does
-        connection.execute(f"PRAGMA journal_size_limit={LOG_LIMIT}").fetchall()
+        connection.execute(f"PRAGMA journal_size_limit={LIMIT}").fetchall()
         connection.wal_autocheckpoint(0)
         if beside is not None:
             connection.execute("ATTACH ? AS beside", (f"{beside.absolute().as_uri()}?mode=ro",))
         return connection
-
-
-class _Turn:
-    """The place in the queue of processes that write to one file.
-
-    Two locks: who holds `next` waits for `main` and then lets `next` go, so a process that has just written cannot
-    slip in again before the one that waits.
-    """
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._main = os.open(path.with_name(path.name + "-turn"), flags, 0o600)
-        self._next = os.open(path.with_name(path.name + "-next"), flags, 0o600)
-
-    def take(self) -> None:
-        fcntl.flock(self._next, fcntl.LOCK_EX)
-        try:
-            fcntl.flock(self._main, fcntl.LOCK_EX)
-        finally:
-            fcntl.flock(self._next, fcntl.LOCK_UN)
-
-    def give(self) -> None:
-        fcntl.flock(self._main, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        os.close(self._main)
-        os.close(self._next)
 
 
 class _WritingEnd:
@@ -246,11 +212,10 @@ class _WritingEnd:
         self._execute = self._connection.execute
         self._tx = SqliteTx(self._connection)
         self.touched = self._tx.touched
-        self._turn = _Turn(path)
-        self._pages = 0  # of the log
-        self._copied = 0  # when the copier was last woken
+        self._turn = Turn(path)
+        self._pages = 0
         self._connection.set_wal_hook(self._committed)
-        self._copier = _Copier(path)
+        self._log = LogKeeper(path, _connect(path), self._connection.pragma("page_size"))
 
     def _committed(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self._pages = pages
@@ -292,62 +257,12 @@ class _WritingEnd:
         return _judge(error)
 
     def rest(self) -> None:
-        if self._pages < self._copied:  # it has been begun anew
-            self._copied = 0
-        if self._pages < PAUSE_PAGES:
-            if self._pages >= self._copied + CHECKPOINT_PAGES:
-                self._copied = self._pages
-                self._copier.wake()
-            return
-        # The copier never quite catches up with a busy writer, and only a log that has been copied whole starts anew.
-        self._turn.take()
-        try:
-            self._connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
-            self._pages = self._copied = 0
-        except apsw.BusyError:
-            pass  # the copier is still at it: after the next batch, then
-        except apsw.Error as error:
-            log.warning("checkpoint: %s", error)
-        finally:
-            self._turn.give()
+        self._log.grown(self._pages)
 
     def close(self) -> None:
-        self._copier.close()
+        self._log.close()
         self._connection.close()
         self._turn.close()
-
-
-class _Copier:
-    """Copies the log back into the file, beside those who write."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection = _connect(path)
-        self._wanted = threading.Event()
-        self._open = True
-        self._thread = threading.Thread(target=self._work, name="sqlite-checkpoint", daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        self._wanted.set()
-
-    def _work(self) -> None:
-        while True:
-            self._wanted.wait()
-            self._wanted.clear()  # before the work: a wish that comes meanwhile counts
-            if not self._open:
-                return
-            try:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            except apsw.BusyError:
-                pass  # another process is at it
-            except apsw.Error as error:
-                log.warning("checkpoint: %s", error)
-
-    def close(self) -> None:
-        self._open = False
-        self._wanted.set()
-        self._thread.join()
-        self._connection.close()
 
 
 class _ReadingEnd:
