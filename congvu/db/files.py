@@ -1,7 +1,9 @@
 """Blobs in files: `pack/NAME` for small ones, `large/ab/HASH` for large ones, `tmp/` for what is not yet finished.
 
 Promises what `blobs.BlobKeeper` promises. Of all small contents that come together those already kept are dropped, the
-rest is compressed, appended with one call and synced once. Packs of a process that has gone are never appended to.
+rest is compressed, appended with one call and synced once. Packs of a process that has gone are never appended to. A
+pack begins with a `dictionary`, made in the background from letters of the one before; that delays no letter, and no
+pack is needed to read another.
 """
 
 import asyncio
@@ -9,10 +11,11 @@ import os
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +25,7 @@ from blake3 import blake3
 from congvu.base.disk import sync_folder
 from congvu.base.failure import NotNow
 from congvu.base.observe import log, step
-from congvu.db import frames, packs
+from congvu.db import dictionary, frames, packs
 from congvu.db.blobs import PIECE, Blob, Buffer, Known, Recent, Spool, trouble
 
 SMALL = 1 << 20  # larger contents get a file of their own
@@ -31,8 +34,14 @@ LOOKED_UP = (
 )  # smaller contents that came before are looked for among those of the last minutes only: to ask for
 # each costs all letters more time than their few twins cost disk. The row then names the newer place.
 PACK_BYTES = 256 << 20  # then a new pack is begun
+LEARN_BYTES = 2 << 20  # of letters in a pack without dictionary: then one is made from them
+LEARN_AGAIN = 4  # times as many, when that was not worth it
+AGED = 30 * 86_400  # seconds after which no pack begins with a dictionary any more
 OPEN_FILES = 256
 TABLES = 64  # heads of large files remembered
+DICTIONARIES = 64  # of packs, remembered …
+DICTIONARIES_EACH = 4  # … and ready to read with in one thread
+PACKS_TRIED = 16  # the newest, where a dictionary to begin with is looked for
 STALE_SECONDS = 86_400  # unfinished files older than this are nobody's
 
 
@@ -82,6 +91,11 @@ class FileKeeper:
         self._pack_fd = -1
         self._pack_name = ""
         self._pack_end = 0
+        self._pack_compressor = dictionary.compressor(b"", packs.LEVEL)
+        self._pack_form = packs.ZSTD
+        self._dictionary: packs.Dictionary | None = None  # for the next pack; None: not yet looked for
+        self._learn_at = 0  # length of the pack
+        self._dictionaries: OrderedDict[str, zstandard.ZstdCompressionDict] = OrderedDict()
         self._closed = False
         self._pool = ThreadPoolExecutor(2, "blob-put")
 
@@ -133,11 +147,11 @@ class FileKeeper:
         missing = [hash_ for hash_ in wanted if hash_ not in placed]
         if not missing:
             return placed
-        compressor = self._compressor()
+        self._need_pack()
         parts: list[Buffer] = []
         sizes = []
         for hash_ in missing:
-            header, stored = packs.record(hash_, wanted[hash_], compressor)
+            header, stored = packs.record(hash_, wanted[hash_], self._pack_compressor, self._pack_form)
             parts += (header, stored)
             sizes.append((hash_, len(wanted[hash_]), len(header) + len(stored)))
         offset = self._append(parts, sum(length for _, _, length in sizes))
@@ -146,6 +160,10 @@ class FileKeeper:
             written.append(Blob(hash_, size, f"pack/{self._pack_name}:{offset}+{length}"))
             offset += length
         self._recent.add(written)
+        if self._pack_end >= self._learn_at:
+            self._learn_at = PACK_BYTES  # not again with this pack, unless it says so
+            with suppress(RuntimeError):  # the keeper is closing
+                self._pool.submit(self._learn, self._pack_name, self._pack_end)
         return placed | {blob.hash: blob for blob in written}
 
     def _kept(self, hashes: list[bytes]) -> dict[bytes, Blob]:
@@ -169,10 +187,8 @@ class FileKeeper:
 
     def _append(self, parts: list[Buffer], length: int) -> int:
         """Makes the parts safe at the end of this process's pack; returns where they begin."""
+        offset = self._pack_end
         try:
-            if self._pack_fd < 0 or self._pack_end >= PACK_BYTES:
-                self._begin_pack()
-            offset = self._pack_end
             packs.append(self._pack_fd, parts)
         except OSError as error:
             self._cut_back()
@@ -191,17 +207,62 @@ class FileKeeper:
         self._pack_end += length
         return offset
 
-    def _begin_pack(self) -> None:
+    def _need_pack(self) -> None:
+        """Begins a new pack when there is none or the last one is full. What it begins with is synced with the first
+        letters."""
+        if self._pack_fd >= 0 and self._pack_end < PACK_BYTES:
+            return
         self._end_pack()
-        name = f"{self._worker}-{time.time_ns():x}"
-        folder = self._folder / "pack"
-        self._pack_fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._pack_name, self._pack_end = name, 0
+        if self._dictionary is None:
+            self._dictionary = self._newest_dictionary()
+        if self._dictionary.made < time.time() - AGED:
+            self._dictionary = packs.Dictionary()
+        known, name, folder = self._dictionary, f"{self._worker}-{time.time_ns():x}", self._folder / "pack"
+        begin = packs.beginning(known)
+        compressor = dictionary.compressor(known.content, packs.LEVEL)
         try:
-            sync_folder(folder)
-        except OSError:
-            self._end_pack()
-            raise
+            fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                if begin:
+                    packs.append(fd, [begin])
+                sync_folder(folder)
+            except BaseException:
+                os.close(fd)
+                (folder / name).unlink()  # it may hold the last bytes of a full disk
+                raise
+        except OSError as error:
+            raise trouble(error) from error
+        self._pack_fd, self._pack_name, self._pack_end = fd, name, len(begin)
+        self._pack_compressor = compressor
+        self._pack_form = packs.SHARED if known.content else packs.ZSTD
+        self._learn_at = PACK_BYTES if known.content else LEARN_BYTES
+
+    def _newest_dictionary(self) -> packs.Dictionary:
+        """Of whichever worker: all get the same mail."""
+        newest = sorted((self._folder / "pack").iterdir(), key=lambda path: path.name.rpartition("-")[2], reverse=True)
+        for path in newest[:PACKS_TRIED]:
+            with suppress(OSError, NotNow):
+                found, _ = packs.begun(_OpenFile(path).pread)
+                if found.content:
+                    return found
+        return packs.Dictionary()
+
+    def _learn(self, name: str, end: int) -> None:
+        """Makes a dictionary from the letters of a pack, on a thread of its own; the next pack begins with it."""
+        try:
+            last = deque(packs.scan(self._folder / "pack" / name, f"pack/{name}"), dictionary.SAMPLE * 4)
+            chosen = list(last)[:: max(1, len(last) // dictionary.SAMPLE)]
+            letters = [self._read_packed(blob)[: dictionary.PART] for blob in chosen]
+            found = dictionary.worthwhile(letters, packs.LEVEL)
+        except (OSError, LookupError, ValueError, NotNow) as error:
+            log.warning("blobs: no dictionary was made: %s", error)
+            return
+        with self._pack_lock:
+            if found:
+                self._dictionary = packs.Dictionary(int(time.time()), found)
+                self._end_pack()
+            elif name == self._pack_name:
+                self._learn_at = end * LEARN_AGAIN
 
     def _cut_back(self) -> None:
         """Takes a half-written batch away again, which also frees the last bytes of a full disk."""
@@ -312,7 +373,8 @@ class FileKeeper:
         if not (offset.isdecimal() and length.isdecimal()) or int(length) > packs.HEADER + SMALL:
             raise ValueError(f"{blob.place}: no place in a pack")
         file = self._file(path, blob)  # held until the read is done: who else opens it, or an eviction, may drop it
-        return packs.read(file.pread, int(offset), int(length), blob, self._decompressor())
+        shared = partial(self._shared_decompressor, path, file)
+        return packs.read(file.pread, int(offset), int(length), blob, self._decompressor(), shared)
 
     # One of each a thread: they are dear to make and not for two at once.
 
@@ -329,6 +391,31 @@ class FileKeeper:
         except AttributeError:
             self._per_thread.decompressor = made = zstandard.ZstdDecompressor()
             return made
+
+    def _shared_decompressor(self, path: str, file: _OpenFile) -> zstandard.ZstdDecompressor:
+        """With the dictionary of a pack. ValueError: it is damaged."""
+        try:
+            mine = cast("OrderedDict[str, zstandard.ZstdDecompressor]", self._per_thread.shared)
+        except AttributeError:
+            mine = self._per_thread.shared = OrderedDict()
+        if path in mine:
+            mine.move_to_end(path)
+            return mine[path]
+        with self._files_lock:
+            known = self._dictionaries.get(path)
+        if known is None:
+            found, _ = packs.begun(file.pread)
+            if not found.content:
+                raise ValueError(f"{path}: its dictionary is damaged")
+            known = dictionary.prepared(found.content)
+            with self._files_lock:
+                self._dictionaries[path] = known
+                while len(self._dictionaries) > DICTIONARIES:
+                    self._dictionaries.popitem(last=False)
+        mine[path] = made = zstandard.ZstdDecompressor(dict_data=known)
+        while len(mine) > DICTIONARIES_EACH:
+            mine.popitem(last=False)
+        return made
 
     def _file(self, place: str, blob: Blob) -> _OpenFile:
         with self._files_lock:
