@@ -533,12 +533,14 @@ def _repair(config: Config, data: Path, salvage: str) -> None:
     from congvu.db import open_blobs
     from congvu.directory import addresses
     from congvu.mailstore.salvage import Repair
-    from congvu.main import alone
+    from congvu.main import alone, begin
 
     clock = SystemClock()
     count = 0
     with alone(data), _database(config, data) as database:
-        database.migrate()
+        for line in begin(database, clock.now()):
+            typer.echo(line)
+            count += 1
         keeper = open_blobs(config.blobs.url, data=data, worker="repair")
         try:
             holder = None

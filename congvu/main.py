@@ -30,16 +30,16 @@ from congvu.base.clock import Clock, Identifiers, SystemClock
 from congvu.base.config import Config, Protocol
 from congvu.base.config import Listener as Doorway
 from congvu.base.config import Tls as Encryption
-from congvu.base.failure import Refused
+from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log, start_logging
 from congvu.base.texts import say
-from congvu.db import known_in, open_blobs, open_database
+from congvu.db import audit, known_in, open_blobs, open_database
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.db.wake import Wake
 from congvu.delivery.inbound import Inbound
 from congvu.directory import profile as profiles
-from congvu.mailstore.search import Indexer
+from congvu.mailstore import search
 from congvu.servers import pop3, smtp, smtp_replies
 from congvu.servers.imap import commands as imap
 from congvu.servers.listen import Listener, Places, Stream, Tls, load_tls, serve_listener
@@ -84,13 +84,27 @@ def serve(
     with alone(data):
         database = open_database(config.database.url, data=data)
         try:
-            database.migrate()
+            begin(database, SystemClock().now())
         finally:
             database.close()
         if prepare is not None:
             prepare()
         names = [f"w{n}" for n in range(config.workers or len(os.sched_getaffinity(0)))] + [BACKGROUND]
         return _Parent(config, data, names, Proofs()).run(ready)
+
+
+def begin(database: Database, now: float) -> list[str]:
+    """The schema up to date, and the text index the one of this database; a sentence for what had to be done for it.
+    For a store that stands still."""
+    said = database.migrate()
+    try:
+        if count := database.write_index_now(search.settle):
+            said.append(f"the text index was ahead of {count} accounts: it is compared with their letters again")
+    except NotNow as trouble:
+        log.error("the text index has to wait: %s", trouble.code)
+    if said:
+        database.write_now(audit.record, "congvu", "repair-index", {"done": said}, now)
+    return said
 
 
 def _raise_file_limit() -> None:
@@ -243,7 +257,7 @@ async def _live(config: Config, data: Path, name: str, proofs: Proofs, life: int
     indexing: asyncio.Task[None] | None = None
     try:
         if name == BACKGROUND:
-            indexing = asyncio.create_task(Indexer(services.db, services.blobs).run())
+            indexing = asyncio.create_task(search.Indexer(services.db, services.blobs).run())
         else:
             tls = load_tls(config.tls.certificate, config.tls.key)
             for doorway in config.listeners:

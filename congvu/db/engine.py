@@ -141,8 +141,19 @@ class Database(Protocol):
 
     def read_now(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R: ...
 
-    def migrate(self) -> None:
-        """Brings the schema to the newest version, each numbered step in its own transaction."""
+    def migrate(self) -> list[str]:
+        """Brings the schema to the newest version, each numbered step in its own transaction. Before that, and with
+        its result, what `mend_index` does; trouble with the index alone stops nobody."""
+        ...
+
+    @property
+    def index_suspect(self) -> bool:
+        """Has damage been met that `mend_index` should look for?"""
+        ...
+
+    def mend_index(self) -> list[str]:
+        """Puts a text index aside that is damaged or another database's, so that a fresh one can be made; a sentence
+        when it did. For the process that writes to the index, while nobody calls `write_index`."""
         ...
 
     def close(self) -> None: ...

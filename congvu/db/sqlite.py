@@ -7,6 +7,8 @@ copied back into the file by a thread of its own (`sqlite_log`), so that commits
 on a network file system.
 """
 
+import secrets
+import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ import apsw
 
 from congvu.base.failure import NotNow
 from congvu.base.observe import log
+from congvu.db import beside
 from congvu.db.blobs import Blob, BlobKeeper, Buffer
 from congvu.db.engine import Duplicate, IndexedText, Row, TextQuery
 from congvu.db.group import GroupWriter, Job, ReadPool, Verdict
@@ -35,6 +38,7 @@ PAGE, INDEX_PAGE = 2048, 4096
 READERS = 3
 BUSY_MS = 30_000
 INDEX_SUFFIX = "-text"  # congvu.db-text
+FOLLOW_SECONDS = 10.0  # a reader looks so often whether the index it has is the one that is there
 
 # Every printable ASCII character but the space belongs to a word; SQLite's "ascii" tokenizer adds letters, digits and
 # all that is not ASCII by itself. Each quote is doubled once for the tokenizer's own string.
@@ -166,6 +170,15 @@ def _judge(error: Exception) -> tuple[Verdict, Exception]:
             return Verdict.OWN, error
 
 
+def _judge_with_index(index: Path, error: Exception) -> tuple[Verdict, Exception]:
+    """`_judge`, for who may ask the index: there may be none now, or a damaged one (see `beside`)."""
+    if isinstance(error, beside.DAMAGE):
+        beside.suspect(index)
+    if isinstance(error, apsw.SQLError) and "no such table: text_" in str(error):
+        return Verdict.OWN, NotNow("index-unavailable")
+    return _judge(error)
+
+
 def _index_of(path: Path) -> Path:
     return path.with_name(path.name + INDEX_SUFFIX)
 
@@ -182,8 +195,8 @@ def _told() -> Iterator[None]:
         raise told from error
 
 
-def _connect(path: Path, beside: Path | None = None, synchronous: str = "FULL") -> apsw.Connection:
-    """`beside`: another file whose tables can be read by their names, but not written.
+def _connect(path: Path, other: Path | None = None, synchronous: str = "FULL") -> apsw.Connection:
+    """`other`: another file whose tables can be read by their names, but not written.
 
     Raises as a transaction does: a disk that does not answer now may do so for the next who comes.
     """
@@ -198,16 +211,21 @@ def _connect(path: Path, beside: Path | None = None, synchronous: str = "FULL") 
         connection.execute("PRAGMA case_sensitive_like=ON")  # as PostgreSQL does
         connection.execute(f"PRAGMA journal_size_limit={LIMIT}").fetchall()
         connection.wal_autocheckpoint(0)
-        if beside is not None:
-            connection.execute("ATTACH ? AS beside", (f"{beside.absolute().as_uri()}?mode=ro",))
+        if other is not None:
+            _attach(connection, other)
         return connection
+
+
+def _attach(connection: apsw.Connection, other: Path) -> None:
+    connection.execute("ATTACH ? AS beside", (f"{other.absolute().as_uri()}?mode=ro",))
 
 
 class _WritingEnd:
     """Writes to one of the two files."""
 
-    def __init__(self, path: Path, beside: Path | None = None, synchronous: str = "FULL") -> None:
-        self._connection = _connect(path, beside, synchronous)
+    def __init__(self, path: Path, other: Path | None = None, synchronous: str = "FULL") -> None:
+        self._index = None if other is None else path
+        self._connection = _connect(path, other, synchronous)
         self._connection.execute("PRAGMA cache_size=-65536")
         self._execute = self._connection.execute
         self._tx = SqliteTx(self._connection)
@@ -254,7 +272,7 @@ class _WritingEnd:
         return job.f(self._tx, *job.args, **job.kwargs)
 
     def judge(self, error: Exception) -> tuple[Verdict, Exception]:
-        return _judge(error)
+        return _judge(error) if self._index is None else _judge_with_index(self._index, error)
 
     def rest(self) -> None:
         self._log.grown(self._pages)
@@ -266,19 +284,41 @@ class _WritingEnd:
 
 
 class _ReadingEnd:
+    """Reads both files; the database alone while there is no index that can be read."""
+
     def __init__(self, path: Path) -> None:
-        self._connection = _connect(path, _index_of(path))
+        self._index = _index_of(path)
+        self._connection = _connect(path)
         with _told():
             self._connection.execute("PRAGMA cache_size=-16384")
-            self._connection.execute("PRAGMA beside.cache_size=-16384")
             self._connection.execute("PRAGMA query_only=ON")
         self._execute = self._connection.execute
         self._tx = SqliteTx(self._connection)
+        self._attached = 0  # the inode of the index
+        self._follow_at = 0.0
+
+    def _follow(self) -> None:
+        """Turns to the index that is there now. What is wrong with it is told to those who ask it, and to no other."""
+        self._follow_at = time.monotonic() + FOLLOW_SECONDS
+        try:
+            number = self._index.stat().st_ino
+            if number != self._attached:
+                if self._attached:
+                    self._attached = 0
+                    self._execute("DETACH beside")
+                _attach(self._connection, self._index)
+                self._execute("PRAGMA beside.cache_size=-16384")
+                self._attached = number
+        except (OSError, apsw.Error) as error:
+            log.error("the text index cannot be opened: %s", error)
+            _judge_with_index(self._index, error)
 
     def call(self, job: Job) -> Any:
         return self.run(job.f, job.args, job.kwargs)
 
     def run(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if time.monotonic() >= self._follow_at:
+            self._follow()
         try:
             self._execute("BEGIN")
             try:
@@ -288,7 +328,7 @@ class _ReadingEnd:
                 if not self._connection.get_autocommit():
                     self._execute("ROLLBACK")
         except Exception as error:
-            told = _judge(error)[1]
+            told = _judge_with_index(self._index, error)[1]
             if told is error:
                 raise
             raise told from error
@@ -303,9 +343,10 @@ class SqliteDatabase:
     def __init__(self, path: Path, committed: Callable[[frozenset[int]], None] | None) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._index = _index_of(path)
         self._writer = GroupWriter(lambda: _WritingEnd(path), committed, "sqlite-writer")
         with suppress(apsw.Error, NotNow):  # the first of all makes the file, so that those who only read it find one
-            _connect(_index_of(path)).close()
+            _connect(self._index).close()
         self._indexer: GroupWriter | None = None  # opened by who writes to the index: few processes do
         self._readers = ReadPool(lambda: _ReadingEnd(path), READERS, "sqlite-reader")
         self._looker: _ReadingEnd | None = None  # the event loop's own
@@ -351,17 +392,40 @@ class SqliteDatabase:
             # What a power failure takes from the index's tail is read from the change log once more: its cursor is in
             # the same file.
             self._indexer = GroupWriter(
-                lambda: _WritingEnd(_index_of(self.path), self.path, "NORMAL"), None, "sqlite-index-writer"
+                lambda: _WritingEnd(self._index, self.path, "NORMAL"), None, "sqlite-index-writer"
             )
         return self._indexer
 
     def read_now(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, self._readers.read_now(f, args, kwargs))
 
-    def migrate(self) -> None:
-        # Each file counts its own steps.
+    def migrate(self) -> list[str]:
         self.write_now(_migrate, list(steps()))
+        try:
+            return self.mend_index()
+        except NotNow as trouble:
+            log.error("the text index has to wait: %s", trouble.code)
+            return []
+
+    @property
+    def index_suspect(self) -> bool:
+        return beside.is_suspect(self._index)
+
+    def mend_index(self) -> list[str]:
+        said: list[str] = []
+        identity, newly_named = self.write_now(_identity)
+        with _told():
+            reason = beside.fault(self._index, INDEX_SCHEMA, identity, newly_named)
+        if reason:
+            if self._indexer is not None:
+                self._indexer.close()
+                self._indexer = None
+            said.append(beside.put_aside(self._index, reason))
+        # Each file counts its own steps.
         self.write_index_now(_migrate, list(index_steps(INDEX_SCHEMA)))
+        self.write_index_now(_stamp, identity)
+        beside.cleared(self._index)
+        return said
 
     def close(self) -> None:
         self._readers.close()
@@ -384,3 +448,19 @@ def _migrate(tx: SqliteTx, todo: list[Step]) -> None:
             tx.run(schema_for(text, " WITHOUT ROWID", {}))
             tx.run("INSERT OR REPLACE INTO main.schema_version (part, version) VALUES (?, ?)", part, version)
             log.info("schema %s is now at version %d", part, version)
+
+
+def _identity(tx: SqliteTx) -> tuple[int, bool]:
+    """What tells this database from every other, and whether it has just been drawn. Both files carry it."""
+    row = tx.one("PRAGMA main.user_version")
+    if row and row[0]:
+        return row[0], False
+    number = 1 + secrets.randbelow((1 << 31) - 1)
+    _stamp(tx, number)
+    return number, True
+
+
+def _stamp(tx: SqliteTx, identity: int) -> None:
+    row = tx.one("PRAGMA main.user_version")
+    if row is None or row[0] != identity:
+        tx.run(f"PRAGMA main.user_version = {identity:d}")

@@ -149,15 +149,15 @@ def _indexed(tx: Tx, account_id: int, phrases: tuple[tuple[str, ...], ...], fiel
 def pending_letters(tx: Tx, account_id: int) -> list[int]:
     """Letters of the account that the index has not read yet."""
     row = _position(tx, account_id)
-    if row is None or row[1] >= row[0]:
+    if row is None or row[1] == row[0]:
         return []
-    if row[1] < 0:
+    if not 0 <= row[1] <= row[0]:
         letters = [
             r[0]
             for r in tx.all(
                 "SELECT DISTINCT letter_id FROM message WHERE account_id = ? AND letter_id > ?",
                 account_id,
-                -1 - row[1],
+                max(-1 - row[1], 0),
             )
         ]
         return _not_indexed(tx, account_id, letters)
@@ -173,7 +173,8 @@ def pending_letters(tx: Tx, account_id: int) -> list[int]:
 
 
 def _position(tx: Tx, account_id: int) -> tuple[int, int] | None:
-    """The account's last modseq, and how far the index has read."""
+    """The account's last modseq, and how far the index has read. An index that is ahead is that of a database from
+    which this one was restored: what it read under those numbers is not what stands there now."""
     at = tx.one(
         "SELECT indexed FROM text_cursor WHERE account_id = ?", account_id
     )  # first: it must not be the newer one
@@ -240,7 +241,7 @@ def pending(tx: Tx, limit: int, after: int = 0) -> list[int]:
         r[0]
         for r in tx.all(
             "SELECT s.account_id FROM store s LEFT JOIN text_cursor c ON c.account_id = s.account_id"
-            " WHERE coalesce(c.indexed, -1) < s.modseq AND s.account_id > ? ORDER BY s.account_id LIMIT ?",
+            " WHERE coalesce(c.indexed, -1) <> s.modseq AND s.account_id > ? ORDER BY s.account_id LIMIT ?",
             after,
             limit,
         )
@@ -250,9 +251,11 @@ def pending(tx: Tx, limit: int, after: int = 0) -> list[int]:
 def plan(tx: Tx, account_id: int, limit: int) -> Plan | None:
     """What to do next for an account: at most about `limit` letters. None when the index is up to date."""
     row = _position(tx, account_id)
-    if row is None or row[1] >= row[0]:
+    if row is None or row[1] == row[0]:
         return None
     modseq, since = row
+    if since > modseq:
+        return replace(_plan_rebuild(tx, account_id, modseq, -1, limit), since=since)
     if since < 0:
         return _plan_rebuild(tx, account_id, modseq, since, limit)
     rows = tx.all(
@@ -411,6 +414,16 @@ def rebuild(tx: Tx, account_id: int, limit: int = CHANGES) -> bool:
     return len(letters) == limit
 
 
+def settle(tx: Tx) -> int:
+    """Before the first change of a start: the index of every account that it has read further than there is, or that
+    there is not, is to be compared with the letters again. Returns how many. Later nobody could tell any more: the
+    log would have grown past the cursor."""
+    return tx.run(
+        "UPDATE text_cursor SET indexed = -1 WHERE indexed >= 0 AND NOT EXISTS (SELECT 1 FROM store s"
+        " WHERE s.account_id = text_cursor.account_id AND s.modseq >= text_cursor.indexed)"
+    )
+
+
 class Indexer:
     """The background task that keeps the index near the change log. Several processes may run one each.
 
@@ -436,15 +449,28 @@ class Indexer:
         while True:
             pause = self.POLL
             try:
+                if self._db.index_suspect:
+                    await self._mend()
                 await self.sweep()
             except NotNow as trouble:
                 log.warning("the text index waits: %s", trouble.code)
-                pause = self.TROUBLE
+                pause = 0.0 if await self._mend() else self.TROUBLE
             except Exception:
                 # A letter that cannot be indexed must not end the indexing of all others; the next round tries again.
                 log.exception("the text index stumbled")
                 pause = self.TROUBLE
             await asyncio.sleep(pause)
+
+    async def _mend(self) -> bool:
+        """Has an index that cannot be used been put aside?"""
+        try:
+            said = await asyncio.to_thread(self._db.mend_index)
+        except NotNow as trouble:
+            log.warning("the text index cannot be mended now: %s", trouble.code)
+            return False
+        if said:
+            self._next_doc = self._end_doc = 0  # a fresh one counts anew
+        return bool(said)
 
     async def sweep(self) -> None:
         """Brings every account's index up to its change log."""
@@ -466,7 +492,8 @@ class Indexer:
                     todo = sorted({*todo, *(p.account_id for p in plans)})
                 else:
                     # Only letters without a row of their own (damage) bring a plan no further: they wait for a repair.
-                    stuck = {p.account_id for p in plans if p.upto == p.since and texts.keys().isdisjoint(p.letters)}
+                    still = [p for p in plans if p.upto == p.since and not p.gone]
+                    stuck = {p.account_id for p in still if texts.keys().isdisjoint(p.letters)}
                     todo = [account for account in todo if account not in stuck]
             worked, spent = time.monotonic() - began, time.process_time() - spent
             await self._rest(worked if worked < self.BUSY * spent else worked * self.GIVE_WAY)
