@@ -178,6 +178,7 @@ class GroupWriter:
         self._careful = 0
         self._touched: set[int] = set()
         self._closed = False
+        self._door = threading.Lock()  # nothing is put behind the end, where nobody would ever come to it
         self._end = open_end()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -190,28 +191,32 @@ class GroupWriter:
         keeper: Keeper | None = None,
         contents: Sequence[Buffer] = (),
     ) -> Any:
-        if self._closed:
-            raise NotNow("shutting-down")
         if self._queue.qsize() >= MOST_WAITING:
             raise NotNow("too-busy")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(Job(f, args, kwargs, future, loop, keeper, contents))
+        self._enter(Job(f, args, kwargs, future, loop, keeper, contents))
         return await future
 
     def write_now(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._closed:
-            raise NotNow("shutting-down")
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._put(Job(f, args, kwargs, future, None))
+        self._enter(Job(f, args, kwargs, future, None))
         return future.result()
+
+    def _enter(self, job: Job) -> None:
+        with self._door:
+            if self._closed:
+                raise NotNow("shutting-down")
+            self._put(job)
 
     def close(self) -> None:
         """Runs what waits, then ends the thread and the connection."""
-        if not self._closed:
+        with self._door:
+            if self._closed:
+                return
             self._closed = True
             self._put(None)
-            self._thread.join()
+        self._thread.join()
 
     # ---- the writer's thread
 
@@ -366,6 +371,7 @@ class ReadPool:
         self._put = self._queue.put
         self._open_end = open_end
         self._closed = False
+        self._door = threading.Lock()  # nothing is put behind the end, where nobody would ever come to it
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
@@ -373,27 +379,32 @@ class ReadPool:
             thread.start()
 
     async def read(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._closed:
-            raise NotNow("shutting-down")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(Job(f, args, kwargs, future, loop))
+        self._enter(Job(f, args, kwargs, future, loop))
         return await future
 
     def read_now(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._closed:
-            raise NotNow("shutting-down")
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._put(Job(f, args, kwargs, future, None))
+        self._enter(Job(f, args, kwargs, future, None))
         return future.result()
 
+    def _enter(self, job: Job) -> None:
+        with self._door:
+            if self._closed:
+                raise NotNow("shutting-down")
+            self._put(job)
+
     def close(self) -> None:
-        if not self._closed:
+        """Answers what waits, then ends the threads and their connections."""
+        with self._door:
+            if self._closed:
+                return
             self._closed = True
             for _ in self._threads:
                 self._put(None)
-            for thread in self._threads:
-                thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         end: ReadingEnd | None = None

@@ -257,3 +257,33 @@ def test_a_writer_with_too_many_waiting_refuses_for_now(db: Database, monkeypatc
         assert await db.write(lambda _: "kept") == "kept"  # it recovers by itself
 
     asyncio.run(main())
+
+
+def test_a_reader_who_comes_while_the_door_closes_is_answered() -> None:
+    """What is put behind the end of the queue would be waited for without end."""
+
+    class End:
+        def call(self, job: group.Job) -> Any:
+            return job.f()
+
+        def close(self) -> None: ...
+
+    pool = group.ReadPool(End, 2, "test")
+    closing = threading.Thread(target=pool.close)
+    put = pool._put
+
+    def put_late(job: group.Job | None) -> None:
+        if job is not None:
+            closing.start()
+            closing.join(0.5)  # as far as it comes
+        put(job)
+
+    pool._put = put_late
+    answers: list[str] = []
+    reading = threading.Thread(target=lambda: answers.append(pool.read_now(lambda: "read", (), {})), daemon=True)
+    reading.start()
+    reading.join(10)
+    assert answers == ["read"]
+    closing.join(10)
+    with pytest.raises(NotNow):
+        pool.read_now(lambda: "read", (), {})
