@@ -18,7 +18,7 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 
 from congvu.base.failure import NotNow
-from congvu.base.observe import log
+from congvu.base.observe import log, step
 from congvu.codec import uidset
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database, IndexedText, TextQuery, Tx
@@ -384,6 +384,7 @@ def commit_index(tx: Tx, plans: Sequence[Plan], texts: Sequence[Text], first_doc
             each.since,
         ):
             raise OvertakenError
+    step("index-written")
 
 
 def _forget(tx: Tx, owner: int, letters: list[int]) -> None:
@@ -491,6 +492,7 @@ class Indexer:
                 except OvertakenError:
                     todo = sorted({*todo, *(p.account_id for p in plans)})
                 else:
+                    step("index-committed")
                     # Only letters without a row of their own (damage) bring a plan no further: they wait for a repair.
                     still = [p for p in plans if p.upto == p.since and not p.gone]
                     stuck = {p.account_id for p in still if texts.keys().isdisjoint(p.letters)}

@@ -148,7 +148,8 @@ def _text(key: Key, value: str) -> bytes:
             text = fold(first_address(_line(value, key.name))[1])
         case _:
             text = fold(first_address(_line(value, "TO"))[0])
-    return text.encode("utf-8", "replace")[:TEXT] + b"\0"
+    # In capitals, as i;unicode-casemap has it (rfc5051 2): letters stand before "[" and "_".
+    return text.upper().encode("utf-8", "replace")[:TEXT] + b"\0"
 
 
 def _line(recipients: str, name: str) -> str:
@@ -163,7 +164,8 @@ def first_address(people: str) -> tuple[str, str]:
     if bracket and "@" not in name.partition(",")[0]:
         return name, rest.partition("@")[0]
     first = people.partition(",")[0]
-    return first, first.partition("@")[0]
+    # The first address of a group is its name, as ENVELOPE tells it (rfc9051 7.5.2).
+    return first, first.partition("@")[0].partition(":")[0]
 
 
 def _old_keys(subject: str, envelope: bytes) -> bytes:

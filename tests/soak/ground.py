@@ -142,9 +142,10 @@ class Cluster:
 
 @dataclass
 class Log:
-    """What the server's log of one life says. `deaths`: workers by SIGKILL; `strange`: what no kill explains."""
+    """What the server's log of one life says. `deaths`: workers by SIGKILL, by name; `strange`: what no kill
+    explains."""
 
-    deaths: int = 0
+    deaths: Counter[str] = field(default_factory=Counter)
     strange: list[str] = field(default_factory=list)
 
 
@@ -210,7 +211,7 @@ class Site:
         log = Log()
         for worker, status in DEATH.findall(text):
             if status == "9":
-                log.deaths += 1
+                log.deaths[worker] += 1
             elif not excused:
                 log.strange.append(f"worker {worker} ended with status {status}")
         for trace in re.findall(r"(.*\nTraceback .*?\n\S.*)\n(?:\d{4}-|$)", text + "\n", re.DOTALL):

@@ -33,12 +33,15 @@ class Msg:
 
 @dataclass(slots=True)
 class Box:
-    """`validity` 0: just made, not yet seen. `following` and `modseq`: the highest UIDNEXT and HIGHESTMODSEQ told."""
+    """`validity` 0: just made, not yet seen. `following` and `modseq`: the highest UIDNEXT and HIGHESTMODSEQ told.
+    `rights`: of others, who then change modseqs when they have seen a message."""
 
     validity: int = 0
     following: int = 1
     modseq: int = 0
     messages: dict[int, Msg] = field(default_factory=dict)
+    notes: dict[str, bytes] = field(default_factory=dict)
+    rights: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Seen:
     messages: Mapping[int, tuple[frozenset[str], int, int]]
     digests: Mapping[int, bytes]
     delivered: Mapping[int, str]  # the marks of letters that came with headers added on arrival
+    notes: Mapping[str, bytes] = field(default_factory=dict)
+    rights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -79,13 +84,21 @@ class Ledger:
 
 # ---- commands that may be open
 
+Letter = tuple[bytes, int, frozenset[str]]  # digest, size, flags
+
 
 @dataclass(frozen=True, slots=True)
 class Append:
     name: str
-    digest: bytes
-    size: int
-    flags: frozenset[str]
+    letters: tuple[Letter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    name: str
+    uid: int
+    target: str
+    letter: Letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +139,20 @@ class Rename:
     target: str
 
 
-Op = Append | Store | Copy | Expunge | Create | Delete | Rename
+@dataclass(frozen=True, slots=True)
+class Annotate:
+    name: str
+    values: tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    name: str
+    reader: str
+    rights: str
+
+
+Op = Append | Replace | Store | Copy | Expunge | Create | Delete | Rename | Annotate | Grant
 
 
 @dataclass
@@ -137,15 +163,18 @@ class Tree:
     open: Op | None = None
 
 
-Arriving = dict[str, list[tuple[bytes, int, frozenset[str]]]]
+Arriving = dict[str, list[Letter]]
 
 
 def apply(tree: Tree, op: Op) -> Arriving:
     """Changes the tree as the command does; returns the messages that it brings, whose UIDs only the server knows."""
     boxes = tree.boxes
     match op:
-        case Append(name, content, size, flags):
-            return {name: [(content, size, flags)]}
+        case Append(name, letters):
+            return {name: list(letters)}
+        case Replace(name, uid, target, letter):
+            del boxes[name].messages[uid]
+            return {target: [letter]}
         case Store(name, uids, kind, flags):
             for uid in uids:
                 msg = boxes[name].messages[uid]
@@ -168,6 +197,14 @@ def apply(tree: Tree, op: Op) -> Arriving:
         case Rename(name, target):
             boxes[target] = boxes.pop(name)
             tree.graves[name] = max(tree.graves.get(name, 0), boxes[target].validity)
+        case Annotate(name, values):
+            for entry, value in values:
+                if value is None:
+                    boxes[name].notes.pop(entry, None)
+                else:
+                    boxes[name].notes[entry] = value
+        case Grant(name, reader, rights):
+            boxes[name].rights[reader] = rights
     return {}
 
 
@@ -206,6 +243,10 @@ def differences(
             wrong.append(f"{where}: UIDNEXT was {box.following}, is {now.following}")
         if now.modseq < box.modseq:
             wrong.append(f"{where}: HIGHESTMODSEQ was {box.modseq}, is {now.modseq}")
+        if now.notes != box.notes:
+            wrong.append(f"{where}: notes were {box.notes}, are {now.notes}"[:600])
+        if now.rights != box.rights:
+            wrong.append(f"{where}: open to {box.rights}, is open to {now.rights}")
         for uid, msg in box.messages.items():
             row = now.messages.get(uid)
             if row is None:
@@ -216,7 +257,7 @@ def differences(
                 wrong.append(f"{where}: UID {uid} had flags {sorted(msg.flags)}, has {sorted(flags)}")
             if size != msg.size or now.digests.get(uid, msg.digest) != msg.digest:
                 wrong.append(f"{where}: UID {uid} has other bytes")
-            if modseq <= msg.modseq if msg.grown else modseq != msg.modseq:
+            if modseq < msg.modseq + msg.grown or (modseq != msg.modseq and not msg.grown and not box.rights):
                 wrong.append(f"{where}: UID {uid} had modseq {msg.modseq}{'+' * msg.grown}, has {modseq}")
         new = sorted(uid for uid in now.messages if uid not in box.messages)
         wrong += [f"{where}: UID {uid} came although UIDNEXT was {box.following}" for uid in new if uid < box.following]
@@ -234,8 +275,8 @@ def deliveries(
     account: int,
     where: str,
     new: list[int],
-    came: list[tuple[bytes, int, frozenset[str]]],
-    want: list[tuple[bytes, int, frozenset[str]]],
+    came: list[Letter],
+    want: list[Letter],
     now: Seen,
     ledger: Ledger,
     due: frozenset[str],
@@ -273,3 +314,50 @@ def learn(tree: Tree, seen: Mapping[str, Seen], ledger: Ledger) -> None:
         if name == INBOX:
             arrived = ledger.arrived.setdefault(tree.account, set())
             arrived.update(mark for uid, mark in now.delivered.items() if uid not in known)
+
+
+# ---- coming back after a while (RFC 7162)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a client knew of a mailbox when its HIGHESTMODSEQ was `modseq`."""
+
+    validity: int
+    modseq: int
+    following: int
+    uids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What it is told then: UIDs that vanished, and messages with flags and modseq. `following`: the UIDNEXT of the
+    SELECT that told it; what came later is not in it."""
+
+    following: int
+    vanished: frozenset[int]
+    changed: Mapping[int, tuple[frozenset[str], int]]
+
+
+def missed(known: Known, told: Missed, now: Seen, others: bool) -> list[str]:
+    """What is told must be exactly the difference between then and now. `others` change modseqs between two commands:
+    then nothing may be missing but what they have just changed."""
+    if known.validity != now.validity:
+        return [f"another mailbox, and yet {told}"[:400]] if told.vanished or told.changed else []
+    here = set(now.messages)
+    lost = known.uids - here - told.vanished
+    wrong = [f"UIDs {sorted(lost)[:20]} vanished and were not told"] if lost else []
+    extra = {uid for uid in told.vanished if uid in here or (uid < known.following and uid not in known.uids)}
+    extra |= {uid for uid in told.vanished if uid >= told.following}
+    wrong += [f"UIDs {sorted(extra)[:20]} told as vanished, and are there or were not there before"] if extra else []
+    newer = {uid for uid, row in now.messages.items() if row[1] > known.modseq and uid < told.following}
+    silent = newer - set(told.changed)
+    if silent and not others:
+        wrong.append(f"UIDs {sorted(silent)[:20]} changed after modseq {known.modseq} and were not told")
+    if without := set(told.changed) - newer:
+        wrong.append(f"UIDs {sorted(without)[:20]} told as changed after modseq {known.modseq}, and were not")
+    for uid, (flags, modseq) in told.changed.items():
+        row = now.messages.get(uid)
+        if row is not None and (row[0] != flags or row[1] < modseq or (row[1] != modseq and not others)):
+            wrong.append(f"UID {uid} told with {sorted(flags)} and modseq {modseq}, has {sorted(row[0])} and {row[1]}")
+    return wrong

@@ -30,11 +30,16 @@ import uvloop
 
 from congvu.base.config import load
 from congvu.db import open_database
-from tests.house.running import PASSWORD, House
-from tests.soak.clients import Owner, Sender, World
+from congvu.db.engine import Tx
+from congvu.main import BACKGROUND
+from tests.house.running import PASSWORD
+from tests.soak import questions
+from tests.soak.clients import Sender, World
 from tests.soak.disk import Disk
 from tests.soak.ground import STEPS, Cluster, Site
-from tests.soak.wire import Imap, Line, Lost, NotNow, Wrong
+from tests.soak.guest import Guest
+from tests.soak.owner import Owner
+from tests.soak.wire import PATIENCE, Imap, Line, Lost, NotNow, Wrong
 
 PEOPLE = 4
 WORKERS = 3
@@ -70,16 +75,21 @@ class Generation:
         client = lambda name: random.Random(f"{seed} {name}")  # noqa: E731
         names = ("mx-1", "mx-2", "many", "lmtp", "submission")
         self.senders = [Sender(self.world, name, PEOPLE, client(name)) for name in names]
-        self.owners = [Owner(self.world, n, f"k{n}/", True, client(f"k{n}")) for n in range(PEOPLE)]
+        guests = [(n + 1) % PEOPLE for n in range(PEOPLE)]
+        self.owners = [Owner(self.world, n, f"k{n}/", True, client(f"k{n}"), guests[n]) for n in range(PEOPLE)]
         self.owners.append(Owner(self.world, 0, "k9/", False, client("k9")))
+        self.guests = [Guest(self.world, guests[n], n, client(f"guest {n}")) for n in range(PEOPLE)]
 
     @property
     def wrong(self) -> list[str]:
         return self.world.wrong
 
+    def everybody(self) -> Iterator[Sender | Owner | Guest]:
+        yield from (*self.senders, *self.owners, *self.guests)
+
     async def run(self, kills: int, until: float) -> None:
         before = self.tally.total()
-        tasks = [asyncio.create_task(self._client(client)) for client in (*self.senders, *self.owners)]
+        tasks = [asyncio.create_task(self._client(client)) for client in self.everybody()]
         try:
             rounds = 0
             while (
@@ -104,7 +114,7 @@ class Generation:
         done = self.world.done
         return self.tally.total() >= 2 and done["letters"] > 0 and done["commands"] > 0
 
-    async def _client(self, client: Sender | Owner) -> None:
+    async def _client(self, client: Sender | Owner | Guest) -> None:
         try:
             await client.run()
         except Exception:
@@ -119,7 +129,7 @@ class Generation:
         step, count = "", 0
         if way == "steps":
             step = self.chance.choice(STEPS)
-            rare = step.startswith("blob-file")  # large letters are few
+            rare = step.startswith(("blob-file", "index-"))  # large letters are few, and so are commits of the index
             count = 1 if rare else int(self.chance.lognormvariate(2.0, 0.9)) + 1
         try:
             await asyncio.to_thread(self.site.start, self.chance, step, count)
@@ -237,8 +247,9 @@ class Generation:
 
     def _count(self, step: str) -> None:
         log = self.site.read_log(self._excused)
-        if log.deaths:
-            self.tally.kills[f"worker at {step}" if step else "worker"] += log.deaths
+        for name, deaths in log.deaths.items():
+            kind = "indexer" if name == BACKGROUND else "worker"
+            self.tally.kills[f"{kind} at {step}" if step else kind] += deaths
         self.tally.kills += self.site.deaths
         self.site.deaths.clear()
         for strange in log.strange:
@@ -258,21 +269,26 @@ class Generation:
         await asyncio.to_thread(site.start, self.chance)
         end = time.monotonic() + 120
         while not world.ended and (
-            any(not client.idle for client in (*self.senders, *self.owners))
+            any(not client.idle for client in self.everybody())
             or any(owner.looks == n for owner, n in zip(self.owners, looks, strict=True))
         ):
             if time.monotonic() > end:
                 late = [repr(owner) for owner, n in zip(self.owners, looks, strict=True) if owner.looks == n]
-                late += [repr(client) for client in (*self.senders, *self.owners) if not client.idle]
+                late += [repr(client) for client in self.everybody() if not client.idle]
                 world.blame(f"clients hang, they do not come to rest: {late}")
             await asyncio.sleep(0.02)
         if world.ended:
             return
+        for problem in await asyncio.to_thread(self._index):
+            world.blame(problem)
         for owner in self.owners:
             try:
-                client = await Imap.open(site.house.port("imap"), House.address(owner.tree.account), PASSWORD)
+                client = await Imap.open(site.house.port("imap"), owner.address, PASSWORD)
                 try:
                     await owner.look(client, whole=True)
+                    for name in sorted(owner.tree.boxes) * 3:  # the index alone knows
+                        await client.choose(name)
+                        await questions.words(owner, client, name)
                 finally:
                     client.close()
             except (Lost, NotNow, Wrong) as trouble:
@@ -288,6 +304,22 @@ class Generation:
         self.tally.checks += 1
         world.resting.clear()
 
+    def _index(self) -> Iterator[str]:
+        """Waits until the text index has read everything; nothing changes meanwhile."""
+        config = load(self.site.house.data)
+        database = open_database(config.database.url, data=self.site.house.data)
+        try:
+            left, since = -1, time.monotonic()
+            while behind := database.read_now(_behind):
+                if behind != left:
+                    left, since = behind, time.monotonic()
+                if time.monotonic() - since > PATIENCE:
+                    yield f"the text index stands still, {left} changes behind"
+                    return
+                time.sleep(0.1)
+        finally:
+            database.close()
+
     def _queue(self) -> Iterator[str]:
         """Every acknowledged letter to the outside waits exactly once."""
         config = load(self.site.house.data)
@@ -302,6 +334,15 @@ class Generation:
         for recipient, count in waiting.items():
             if count != 1:
                 yield f"queue: {recipient} waits {count} times"
+
+
+def _behind(tx: Tx) -> int:
+    """Changes that the text index has not read."""
+    row = tx.one(
+        "SELECT coalesce(sum(s.modseq - coalesce(c.indexed, -1)), 0) FROM store s"
+        " LEFT JOIN text_cursor c ON c.account_id = s.account_id WHERE coalesce(c.indexed, -1) < s.modseq"
+    )
+    return int(row[0]) if row else 0
 
 
 def soak(

@@ -32,6 +32,7 @@ from congvu.directory.profile import Profile
 from congvu.mailstore import check, mailbox, message
 from congvu.servers.imap import fetch, messages
 from congvu.servers.imap.commands import MANNERS, TABLE, run
+from congvu.servers.imap.session import Session, Tell
 from congvu.servers.listen import Listener, Stream, Tls, serve_listener
 from tests.talk import runner
 from tests.talk.test_listen import make_tls
@@ -482,6 +483,32 @@ def test_a_full_disk_is_told_and_the_connection_goes_on(program: Program) -> Non
         assert (await append(client, b"x" * 200)).startswith(b"t OK")
         program.blobs.spool = Full  # type: ignore[method-assign]
         assert (await append(client, b"x" * 90_000)).startswith(b"t NO [OVERQUOTA]")
+        assert (await client.ask(b"NOOP"))[-1].startswith(b"t OK")
+        await client.close()
+
+    talk(program, go)
+
+
+def test_a_database_that_is_away_is_told_and_the_connection_goes_on(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the command nor the news behind it can be had: found by the soak as an internal error."""
+    look, away = Session.look, []
+
+    async def stumble(self: Session, tell: Tell, own: bool = False) -> None:
+        if away:
+            raise NotNow("storage-trouble")
+        await look(self, tell, own)
+
+    monkeypatch.setattr(Session, "look", stumble)
+
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        await client.ask(b"SELECT INBOX")
+        away.append(True)
+        assert (await client.ask(b"SELECT nothing"))[-1].startswith(b"t NO")
+        assert (await client.ask(b"NOOP"))[-1].startswith(b"t NO [UNAVAILABLE]")
+        away.clear()
         assert (await client.ask(b"NOOP"))[-1].startswith(b"t OK")
         await client.close()
 

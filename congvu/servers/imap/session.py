@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from congvu.actions.sharing import Who
 from congvu.base.failure import NotNow, Refused
+from congvu.base.observe import log
 from congvu.base.texts import say
 from congvu.codec.imap import astring
 from congvu.codec.imap_names import encode_utf7
@@ -402,7 +403,10 @@ class Session:
             done = await found.run(self, found.parse(Words(line, self.utf8, words.at)))
             await self.look(found.tell, own=done is not None and done.gone)
         except (Bad, LineTooLong, Refused, NotNow) as error:
-            await self.look(found.tell)
+            try:
+                await self.look(found.tell)
+            except NotNow as trouble:  # news can wait, what went wrong is told
+                log.warning("news put off: %s", trouble.code)
             self.fail(error)
             return
         self.went_well()
