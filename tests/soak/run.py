@@ -148,7 +148,7 @@ class Generation:
             case _:
                 await self._last(self.chance.uniform(0.2, 2.0))
         await self._end(way)
-        self._count(step)
+        await self._count(step)
 
     async def _last(self, seconds: float) -> None:
         """The round goes on for so long; on PostgreSQL its server may be killed meanwhile."""
@@ -245,8 +245,8 @@ class Generation:
         await asyncio.to_thread(house.kill)
         self.tally.kills["whole server"] += 1
 
-    def _count(self, step: str) -> None:
-        log = self.site.read_log(self._excused)
+    async def _count(self, step: str) -> None:
+        log = await asyncio.to_thread(self.site.read_log, self._excused)
         for name, deaths in log.deaths.items():
             kind = "indexer" if name == BACKGROUND else "worker"
             self.tally.kills[f"{kind} at {step}" if step else kind] += deaths
@@ -300,7 +300,7 @@ class Generation:
         for problem in await asyncio.to_thread(site.check):
             world.blame(problem)
         self._excused = False
-        self._count("")
+        await self._count("")
         self.tally.checks += 1
         world.resting.clear()
 

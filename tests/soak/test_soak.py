@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.disk import Disk
+from tests.soak.ground import traces
 from tests.soak.letters import Trace, letter, trace, word
 from tests.soak.model import (
     INBOX,
@@ -299,3 +300,10 @@ def test_threads_are_read() -> None:
     assert threads(b"(3 6 (4 23)(44 7 96))(2)") == [[3, 6, 4, 23, 44, 7, 96], [2]]
     assert threads(b"((3)(5))(1)") == [[3, 5], [1]]
     assert threads(b"") == []
+
+
+def test_traces_are_found_in_a_log() -> None:
+    entry = "2026-11-25 00:00:00,000 7 ERROR x failed\nTraceback (most recent call last):\n  File x\n\nValueError: y\nz"
+    plain = "2026-11-25 00:00:00,000 7 INFO x\n\tmore of it\n"
+    assert traces(plain + entry + "\n" + plain * 20_000 + entry) == [entry, entry]
+    assert traces(plain) == traces("") == []

@@ -8,6 +8,7 @@ Only the last is a finding.
 import asyncio
 import base64
 import re
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -45,6 +46,8 @@ class Line:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._said = b""
+        self._opened = time.monotonic()
         self._deflate = zlib.compressobj(wbits=-15)
         self._pump: asyncio.Task[None] | None = None  # set: both directions are compressed
 
@@ -60,7 +63,7 @@ class Line:
         try:
             line = await asyncio.wait_for(self._reader.readline(), PATIENCE)
         except TimeoutError as error:
-            raise Wrong(f"no answer within {PATIENCE:.0f} s") from error
+            raise Wrong(self._silence()) from error
         except OSError as error:
             raise Lost(str(error)) from error
         if not line.endswith(b"\n") or Line.dark:
@@ -71,11 +74,18 @@ class Line:
         try:
             return await asyncio.wait_for(self._reader.readexactly(size), PATIENCE)
         except TimeoutError as error:
-            raise Wrong(f"no answer within {PATIENCE:.0f} s") from error
+            raise Wrong(self._silence()) from error
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Lost(str(error)) from error
 
+    def _silence(self) -> str:
+        """Enough to tell a server that hangs from a connection that nobody holds."""
+        age = time.monotonic() - self._opened
+        ends = [self._writer.get_extra_info(name) for name in ("sockname", "peername")]
+        return f"no answer within {PATIENCE:.0f} s to {self._said!r}; {ends}, opened {age:.0f} s ago"
+
     async def send(self, data: bytes) -> None:
+        self._said = data[:80]
         if self._pump is not None:
             data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         try:
