@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from blake3 import blake3
 
@@ -25,8 +25,8 @@ from congvu.base.observe import log
 if TYPE_CHECKING:
     from congvu.db.engine import Database, Tx
 
-P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Buffer = bytes | mmap.mmap
 
 MEMORY = 256 << 10  # a letter up to this size never touches a temporary file
@@ -218,11 +218,12 @@ async def keep(
     db: "Database",
     blobs: BlobKeeper,
     spools: Sequence[Spool],
-    f: Callable[Concatenate["Tx", list[Blob], P], R],
-    *args: P.args,
-    **kwargs: P.kwargs,
+    f: Callable[["Tx", list[tuple[list[Blob], T]]], list[R]],
+    item: T,
+    alone: bool = False,
 ) -> R:
-    """Makes contents safe and then runs `f(tx, blobs, …)`, which may speak of them, in the next group commit.
+    """Makes contents safe and then runs `f(tx, [(blobs, item), …])`, which may speak of them, in the next group
+    commit, together with what waits there or, since it takes long, `alone`.
 
     Small contents are handed to the writer with the function, so that those of a whole batch are synced together and
     nobody waits for another thread in between. The spools stay the caller's to close. Raises as `BlobKeeper.put` and
@@ -230,6 +231,18 @@ async def keep(
     """
     # The bytes, not the spool: who gives up waiting closes it, while this goes on.
     if all(spool.size <= blobs.small for spool in spools):
-        return await db.write_with(blobs, [spool.buffer() for spool in spools], f, *args, **kwargs)
+        contents = [spool.buffer() for spool in spools]
+        if alone:
+            return await db.write_with(blobs, contents, _one, f, item)
+        return await db.write_together(blobs, contents, f, item)
     placed = [await blobs.put(spool) for spool in spools]
-    return await db.write(f, placed, *args, **kwargs)
+    return await db.write(_one, placed, f, item)
+
+
+def _one(
+    tx: "Tx",
+    placed: list[Blob],
+    f: Callable[["Tx", list[tuple[list[Blob], T]]], list[R]],
+    item: T,
+) -> R:
+    return f(tx, [(placed, item)])[0]

@@ -21,6 +21,7 @@ from congvu.db.blobs import Blob, BlobKeeper, Buffer
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
@@ -116,6 +117,18 @@ class Database(Protocol):
     ) -> R:
         """`write` of a function that gets the blobs of these contents, which are put into the keeper before; see
         `blobs.keep`."""
+        ...
+
+    async def write_together(
+        self,
+        keeper: BlobKeeper,
+        contents: Sequence[Buffer],
+        f: Callable[[Tx, list[tuple[list[Blob], T]]], list[R]],
+        item: T,
+    ) -> R:
+        """`write_with` of a function that does for many at once what others do one by one: with those that wait it is
+        called once, as `f(tx, [(blobs, item), …])`, and returns their results in this order. When that fails, each is
+        done alone."""
         ...
 
     async def read(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

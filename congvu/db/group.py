@@ -28,6 +28,7 @@ from congvu.base.observe import log, step
 from congvu.db.blobs import Blob, Buffer
 
 BATCH_JOBS = 256  # so that the first in a batch does not wait for ever
+TOGETHER = 32  # … that one call of their function may serve
 BATCH_BYTES = 16 << 20  # of the contents that jobs bring
 BATCH_SECONDS = 0.05  # after this long no further function joins the batch
 MOST_WAITING = (
@@ -54,9 +55,9 @@ class Keeper(Protocol):
 class Job:
     """One function waiting for its turn. `loop` is None when a thread waits for it, and `future` is then a thread's
     future. `contents` are put into `keeper` before, and the blobs are the function's first argument after the
-    transaction."""
+    transaction. `together`: the function takes a list of the arguments of several, and returns a list of results."""
 
-    __slots__ = ("args", "contents", "error", "f", "future", "keeper", "kwargs", "loop", "result")
+    __slots__ = ("args", "contents", "error", "f", "future", "keeper", "kwargs", "loop", "result", "together")
 
     def __init__(
         self,
@@ -67,7 +68,9 @@ class Job:
         loop: asyncio.AbstractEventLoop | None,
         keeper: Keeper | None = None,
         contents: Sequence[Buffer] = (),
+        together: bool = False,
     ) -> None:
+        self.together = together
         self.keeper = keeper
         self.contents = contents
         self.f = f
@@ -105,7 +108,7 @@ class WritingEnd(Protocol):
     def undo(self) -> None:
         """Back to the savepoint, which is gone then."""
 
-    def call(self, job: Job) -> Any: ...
+    def call(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
 
     def judge(self, error: Exception) -> tuple[Verdict, Exception]:
         """The verdict, and the failure as the caller shall see it."""
@@ -123,6 +126,14 @@ class ReadingEnd(Protocol):
         """Runs the function on one snapshot; raises failures as the caller shall see them."""
 
     def close(self) -> None: ...
+
+
+def _in_calls(jobs: list[Job]) -> list[list[Job]]:
+    """The jobs by the calls they take: those of one function that takes many stand together, where the first stood."""
+    calls: dict[object, list[Job]] = {}
+    for job in jobs:
+        calls.setdefault(job.f if job.together else job, []).append(job)
+    return [call[at : at + TOGETHER] for call in calls.values() for at in range(0, len(call), TOGETHER)]
 
 
 def _settle(jobs: list[Job]) -> None:
@@ -190,12 +201,13 @@ class GroupWriter:
         kwargs: dict[str, Any],
         keeper: Keeper | None = None,
         contents: Sequence[Buffer] = (),
+        together: bool = False,
     ) -> Any:
         if self._queue.qsize() >= MOST_WAITING:
             raise NotNow("too-busy")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._enter(Job(f, args, kwargs, future, loop, keeper, contents))
+        self._enter(Job(f, args, kwargs, future, loop, keeper, contents, together))
         return await future
 
     def write_now(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -286,11 +298,13 @@ class GroupWriter:
         if len(jobs) == 1:
             self._alone(jobs[0])
             return
-        left = jobs
+        left = _in_calls(jobs)
         while left:
             careful = self._careful > 0
+            if careful:
+                left = [[job] for call in left for job in call]
             self._careful = max(0, self._careful - 1)
-            done: list[Job] = []
+            done: list[list[Job]] = []
             try:
                 self._batch(left, done, careful)
             except Exception as error:
@@ -300,43 +314,56 @@ class GroupWriter:
                     self._careful = CAREFUL_BATCHES
                     continue
                 if verdict is Verdict.AGAIN:
-                    for job in left:
-                        self._alone(job)
+                    for call in left:
+                        for job in call:
+                            self._alone(job)
                     return
-                for job in left:
-                    job.error = told if verdict is Verdict.LOST else NotNow("storage-trouble")
+                for call in left:
+                    for job in call:
+                        job.error = told if verdict is Verdict.LOST else NotNow("storage-trouble")
                 if verdict is Verdict.OWN:
                     log.error("a commit failed for no reason known to us", exc_info=error)
                 return
             left = left[len(done) :]
 
-    def _batch(self, jobs: list[Job], done: list[Job], careful: bool) -> None:
-        """One transaction with as many of the jobs as fit in its time; those are put into `done`."""
+    def _batch(self, calls: list[list[Job]], done: list[list[Job]], careful: bool) -> None:
+        """One transaction with as many of the calls as fit in its time; those are put into `done`. `careful`: each
+        call is of one job."""
         end = self._end
-        call = end.call
         monotonic = time.monotonic
         end.begin(alone=False)
         until = monotonic() + BATCH_SECONDS
-        for job in jobs:
-            job.error = None
+        for call in calls:
+            for job in call:
+                job.error = None
             if careful:
                 end.savepoint()
                 try:
-                    job.result = call(job)
+                    self._call(call)
                 except Exception as error:
                     verdict, told = end.judge(error)
                     if verdict is not Verdict.OWN:
                         raise
                     end.undo()
-                    job.error = told
+                    call[0].error = told
                 else:
                     end.release()
             else:
-                job.result = call(job)
-            done.append(job)
+                self._call(call)
+            done.append(call)
             if monotonic() > until:
                 break
         self._commit()
+
+    def _call(self, jobs: list[Job]) -> None:
+        """One call of the function that all these jobs have."""
+        first = jobs[0]
+        if first.together:
+            results = self._end.call(first.f, [job.args for job in jobs])
+            for job, result in zip(jobs, results, strict=True):
+                job.result = result
+        else:
+            first.result = self._end.call(first.f, *first.args, **first.kwargs)
 
     def _alone(self, job: Job) -> None:
         """One function in its own transaction, again and again while others stand in its way."""
@@ -344,7 +371,7 @@ class GroupWriter:
         for attempt in range(ATTEMPTS):
             try:
                 end.begin(alone=True)
-                job.result = end.call(job)
+                self._call([job])
                 self._commit()
                 return
             except Exception as error:

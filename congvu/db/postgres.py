@@ -30,6 +30,7 @@ from congvu.db.tsvector import exact_vectors, queries, word_vectors
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Connection = psycopg.Connection[Row]
 
 READERS = 4
@@ -284,8 +285,8 @@ class _WritingEnd:
     def undo(self) -> None:
         self._line.execute("ROLLBACK TO one; RELEASE one")
 
-    def call(self, job: Job) -> Any:
-        return job.f(self._tx, *job.args, **job.kwargs)
+    def call(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return f(self._tx, *args, **kwargs)
 
     def judge(self, error: Exception) -> tuple[Verdict, Exception]:
         return _judge(error)
@@ -340,6 +341,15 @@ class PostgresDatabase:
         **kwargs: P.kwargs,
     ) -> R:
         return cast(R, await self._writer.write(f, args, kwargs, keeper, contents))
+
+    async def write_together(
+        self,
+        keeper: BlobKeeper,
+        contents: Sequence[Buffer],
+        f: Callable[[Any, list[tuple[list[Blob], T]]], list[R]],
+        item: T,
+    ) -> R:
+        return cast(R, await self._writer.write(f, (item,), {}, keeper, contents, together=True))
 
     async def read(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, await self._readers.read(f, args, kwargs))

@@ -30,6 +30,7 @@ from congvu.db.sqltext import schema_for, translate
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 # Bytes of a page of a new file. A letter touches one page in each of half a dozen trees, which lie far apart for a
 # thousand people, and each is written to the log as a whole: half the page is nearly half the log. The index writes
@@ -268,8 +269,8 @@ class _WritingEnd:
         self._execute("ROLLBACK TO one")
         self._execute("RELEASE one")
 
-    def call(self, job: Job) -> Any:
-        return job.f(self._tx, *job.args, **job.kwargs)
+    def call(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return f(self._tx, *args, **kwargs)
 
     def judge(self, error: Exception) -> tuple[Verdict, Exception]:
         return _judge(error) if self._index is None else _judge_with_index(self._index, error)
@@ -364,6 +365,15 @@ class SqliteDatabase:
         **kwargs: P.kwargs,
     ) -> R:
         return cast(R, await self._writer.write(f, args, kwargs, keeper, contents))
+
+    async def write_together(
+        self,
+        keeper: BlobKeeper,
+        contents: Sequence[Buffer],
+        f: Callable[[Any, list[tuple[list[Blob], T]]], list[R]],
+        item: T,
+    ) -> R:
+        return cast(R, await self._writer.write(f, (item,), {}, keeper, contents, together=True))
 
     async def read(self, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, await self._readers.read(f, args, kwargs))

@@ -22,7 +22,7 @@ from congvu.db.blobs import Blob, BlobKeeper, Spool, keep
 from congvu.db.engine import Database, Duplicate, Tx
 from congvu.delivery import queue
 from congvu.directory import addresses, lifecycle
-from congvu.mailstore import mailbox, message
+from congvu.mailstore import arrivals, mailbox, message
 
 # From so many local recipients on, a letter's text is indexed once for all of them: the index then grows with the
 # letters and not with the readers of every circular, while a search still reads few postings of others.
@@ -30,7 +30,6 @@ SHARED_FROM = 8
 MAX_AUTHORS = 200  # addresses in the From of somebody who signed in: more than anybody has
 MAX_HEADER = 262_144  # bytes of the header of a letter by somebody who signed in: what a scan reads of it
 MAX_HOPS = 100  # rfc5321 6.3: a letter with more Received lines than this goes in circles
-_PLACE_AT_A_TIME = 1000  # accounts in one statement
 
 
 class SignedIn(Protocol):
@@ -78,6 +77,19 @@ class Arriving:
     body: str
     ret: str
     envid: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A letter that needs only to be kept: with its number, what is added on top, its scan, and whom it is for here."""
+
+    letter: Arriving
+    letter_id: int
+    prefix: bytes
+    scan: mime.Scan
+    accounts: tuple[int, ...]
+    ids: Identifiers
+    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,8 @@ class Inbound:
         clear, authors = (True, ()) if person is None else _authors(content, scan)
         decide(Facts(_hops(content, scan), own, scan.from_addresses, authors, clear))
         now = self._clock.now()
+        # Two addresses of one account get one copy.
+        accounts = tuple(sorted({r.account_id for r in letter.recipients if r.account_id is not None}))
         for left in (2, 1, 0):
             letter_id = self._ids.draw()
             prefix, seen = trace(letter, letter_id, self._config.hostname, now), scan
@@ -158,7 +172,12 @@ class Inbound:
                 prefix += added
             try:
                 answers = await keep(
-                    self._db, self._blobs, [letter.spool], _keep, letter, letter_id, prefix, seen, self._ids, now
+                    self._db,
+                    self._blobs,
+                    [letter.spool],
+                    _keep,
+                    _Ready(letter, letter_id, prefix, seen, accounts, self._ids, now),
+                    alone=len(accounts) >= SHARED_FROM,
                 )
                 break
             except Duplicate:  # another process drew the same number in this millisecond
@@ -255,32 +274,39 @@ def _may_receive(tx: Tx, config: Config, signed_in: bool, wanted: list[str]) -> 
     return answers
 
 
-def _keep(
-    tx: Tx,
-    blobs: list[Blob],
-    letter: Arriving,
-    letter_id: int,
-    prefix: bytes,
-    scan: mime.Scan,
-    ids: Identifiers,
-    now: float,
-) -> list[Refused | NotNow | None]:
-    """All rows of one letter. Two addresses of one account get one copy."""
-    accounts = sorted({r.account_id for r in letter.recipients if r.account_id is not None})
-    kept = message.NewLetter(letter_id, blobs[0], prefix, scan, shared=len(accounts) >= SHARED_FROM)
-    message.keep_letter(tx, kept, now)
-    refused: dict[int, Refused] = {}
-    for start in range(0, len(accounts), _PLACE_AT_A_TIME):
-        targets = [message.Target(a, mailbox.INBOX) for a in accounts[start : start + _PLACE_AT_A_TIME]]
-        # Room was asked for at RCPT; a letter accepted there may be the one that overfills a mailbox.
-        for target, placed in zip(
-            targets, message.place(tx, kept, targets, received=now, now=now, check_quota=False), strict=True
-        ):
-            if isinstance(placed, Refused):
-                refused[target.account_id] = placed
+def _keep(tx: Tx, waiting: list[tuple[list[Blob], _Ready]]) -> list[list[Refused | NotNow | None]]:
+    """All rows of the letters that wait."""
+    deliveries = [
+        arrivals.Delivery(
+            message.NewLetter(of.letter_id, blobs[0], of.prefix, of.scan, shared=len(of.accounts) >= SHARED_FROM),
+            of.accounts,
+            int(of.now),
+        )
+        for blobs, of in waiting
+    ]
+    # Room was asked for at RCPT; a letter accepted there may be the one that overfills a mailbox.
+    refused = arrivals.receive(tx, deliveries, max(of.now for _, of in waiting))
+    for _, of in waiting:
+        _enqueue(tx, of)
+    return [
+        [None if r.account_id is None else why.get(r.account_id) for r in of.letter.recipients]
+        for (_, of), why in zip(waiting, refused, strict=True)
+    ]
+
+
+def _enqueue(tx: Tx, of: _Ready) -> None:
+    """Rows for those outside, whom only somebody who signed in may write to."""
+    letter = of.letter
     outside = [queue.Outgoing(r.address, r.notify, r.orcpt) for r in letter.recipients if r.account_id is None]
     if outside and letter.peer.signed_in is not None:
         queue.enqueue(
-            tx, ids, letter_id, letter.peer.signed_in.account_id, letter.sender, outside, letter.ret, letter.envid, now
+            tx,
+            of.ids,
+            of.letter_id,
+            letter.peer.signed_in.account_id,
+            letter.sender,
+            outside,
+            letter.ret,
+            letter.envid,
+            of.now,
         )
-    return [None if r.account_id is None else refused.get(r.account_id) for r in letter.recipients]

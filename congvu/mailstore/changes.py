@@ -74,11 +74,11 @@ def record(
     tx.touch(account_id)
 
 
-def record_appeared(tx: Tx, rows: Sequence[tuple[int, int, int, int]]) -> None:
-    """One letter that appeared in many accounts: (account, modseq, mailbox, uid) each, without a round trip each."""
+def record_appeared(tx: Tx, rows: Sequence[tuple[int, int, int, str]]) -> None:
+    """What appeared in many accounts: (account, modseq, mailbox, UIDs as a set) each, without a round trip each."""
     tx.many(
         "INSERT INTO change (account_id, modseq, mailbox_id, kind, uids) VALUES (?, ?, ?, 1, ?)",
-        [(account, modseq, mailbox, str(uid)) for account, modseq, mailbox, uid in rows],
+        rows,
     )
     for account, _, _, _ in rows:
         tx.touch(account)

@@ -31,6 +31,7 @@ MAX_KEYWORDS = 200  # of one mailbox: bounds the FLAGS line of every SELECT
 MAX_KEYWORD = 100  # characters of one
 SORT_SUBJECT = 200  # characters of a base subject by which letters are sorted
 _BLOCK = 1000  # UIDs looked at together by `uids`
+_PAIRS = 256  # accounts and thread keys in one statement
 _TOUCH_AFTER = 3600  # a blob stored again within the hour need not say so: the sweeper's grace is days
 
 
@@ -139,29 +140,23 @@ _COLUMNS = "uid, letter_id, thread_id, modseq, flags, keywords, received, saved,
 
 def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
     """The rows of the blob and the letter. The blob's bytes must be safe on disk already."""
-    scan = letter.scan
-    tx.run(
+    keep_letters(tx, [letter], now)
+
+
+def keep_letters(tx: Tx, letters: Sequence[NewLetter], now: float) -> None:
+    """The same for many."""
+    tx.many(
         # The newer place is good for sure; the older one may be what made the keeper write the content once more.
         "INSERT INTO blob (hash, size, place, touched) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE"
         " SET touched = excluded.touched, place = excluded.place"
         " WHERE blob.touched < excluded.touched - ? OR blob.place <> excluded.place",
-        letter.blob.hash,
-        letter.blob.size,
-        letter.blob.place,
-        int(now),
-        _TOUCH_AFTER,
+        [(of.blob.hash, of.blob.size, of.blob.place, int(now), _TOUCH_AFTER) for of in letters],
     )
     columns = ", ".join(PARSED)
-    values = parsed(scan)
-    tx.run(
+    tx.many(
         f"INSERT INTO letter (id, hash, size, prefix, shared, {columns})"  # noqa: S608  constant columns
-        f" VALUES (?, ?, ?, ?, ?{', ?' * len(values)})",
-        letter.id,
-        letter.blob.hash,
-        letter.size,
-        letter.prefix,
-        int(letter.shared),
-        *values,
+        f" VALUES (?, ?, ?, ?, ?{', ?' * len(PARSED)})",
+        [(of.id, of.blob.hash, of.size, of.prefix, int(of.shared), *parsed(of.scan)) for of in letters],
     )
 
 
@@ -251,9 +246,10 @@ def place(
             accounts,
         ):
             answers[account] = Placed(account, mailbox_id, uid, validity, modseqs[account])
-    threads = _threads(tx, letter, sorted(modseqs))
+    ordered = sorted(modseqs)
+    thread_of = dict(zip(ordered, threads(tx, [(letter, account) for account in ordered]), strict=True))
     messages: list[tuple[object, ...]] = []
-    log: list[tuple[int, int, int, int]] = []
+    log: list[tuple[int, int, int, str]] = []
     for account, modseq in modseqs.items():
         placed = answers[account]
         if isinstance(placed, Refused):
@@ -265,7 +261,7 @@ def place(
                 t.mailbox_id,
                 placed.uid,
                 letter.id,
-                threads[account],
+                thread_of[account],
                 modseq,
                 t.flags,
                 " ".join(t.keywords),
@@ -274,8 +270,8 @@ def place(
                 letter.size,
             )
         )
-        log.append((account, modseq, t.mailbox_id, placed.uid))
-    _insert(tx, messages)
+        log.append((account, modseq, t.mailbox_id, str(placed.uid)))
+    insert(tx, messages)
     changes.record_appeared(tx, log)
     return [answers[t.account_id] for t in targets]
 
@@ -309,11 +305,10 @@ def place_run(
     tx.run(
         "UPDATE store SET used = used + ?, messages = messages + ? WHERE account_id = ?", sum(sizes), count, account_id
     )
-    for a in arrivals:
-        keep_letter(tx, a.letter, now)
-    threads = [_threads(tx, a.letter, [account_id])[account_id] for a in arrivals]
+    keep_letters(tx, [a.letter for a in arrivals], now)
+    given = threads(tx, [(a.letter, account_id) for a in arrivals])
     first = box[0] - count
-    _insert(
+    insert(
         tx,
         [
             (
@@ -329,7 +324,7 @@ def place_run(
                 int(now),
                 size,
             )
-            for uid, (a, thread, size) in enumerate(zip(arrivals, threads, sizes, strict=True), first)
+            for uid, (a, thread, size) in enumerate(zip(arrivals, given, sizes, strict=True), first)
         ],
     )
     changes.record(tx, account_id, modseq, mailbox_id, Kind.APPEARED, range(first, box[0]))
@@ -587,32 +582,52 @@ def thread_key(message_id: str) -> int:
     return int.from_bytes(blake2b(message_id.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1
 
 
-def _threads(tx: Tx, letter: NewLetter, accounts: list[int]) -> dict[int, int]:
-    """The thread of the letter in each account: that of the nearest letter it refers to, else one of its own.
+def threads(tx: Tx, arriving: Sequence[tuple[NewLetter, int]]) -> list[int]:
+    """The thread of each letter in the account it comes to: that of the nearest letter it refers to, else one of its
+    own. The caller holds the accounts, or is about to write to them.
 
     A thread, once given, never changes (rfc8474 5.2); references not yet seen are noted for letters that come late.
     """
-    names = ([letter.scan.message_id] if letter.scan.message_id else []) + list(reversed(letter.scan.references))
-    keys = list(dict.fromkeys(thread_key(n) for n in names))
-    threads: dict[int, int] = {}
-    if not keys or not accounts:
-        return dict.fromkeys(accounts, letter.id)
-    known: dict[int, dict[int, int]] = {}
-    for account, key, thread in tx.all(
-        "SELECT account_id, key, thread_id FROM thread_key WHERE account_id IN (?*) AND key IN (?*)", accounts, keys
-    ):
-        known.setdefault(account, {})[key] = thread
+    keys = {letter.id: _keys(letter.scan) for letter, _ in arriving}
+    known = _known_threads(tx, list(dict.fromkeys((a, k) for letter, a in arriving for k in keys[letter.id])))
     new: list[tuple[int, int, int]] = []
-    for account in accounts:
-        have = known.get(account, {})
-        thread = next((have[k] for k in keys if k in have), letter.id)
-        threads[account] = thread
-        new += [(account, k, thread) for k in sorted(keys) if k not in have]
+    found: list[int] = []
+    for letter, account in arriving:
+        pairs = [(account, key) for key in keys[letter.id]]
+        thread = next((known[pair] for pair in pairs if pair in known), letter.id)
+        found.append(thread)
+        for pair in pairs:
+            if pair not in known:
+                known[pair] = thread
+                new.append((*pair, thread))
     tx.many(
         "INSERT INTO thread_key (account_id, key, thread_id) VALUES (?, ?, ?) ON CONFLICT (account_id, key) DO NOTHING",
-        new,
+        sorted(new),
     )
-    return threads
+    return found
+
+
+def _keys(scan: Scan) -> list[int]:
+    """Of the letter itself, then of those it refers to, the nearest first."""
+    names = ([scan.message_id] if scan.message_id else []) + list(reversed(scan.references))
+    return list(dict.fromkeys(map(thread_key, names)))
+
+
+def _known_threads(tx: Tx, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """The threads of those (account, key) that have one. A list is filled up with its last pair to a power of two, so
+    that few texts are prepared."""
+    known: dict[tuple[int, int], int] = {}
+    for start in range(0, len(pairs), _PAIRS):
+        some = list(pairs[start : start + _PAIRS])
+        some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
+        places = ", ".join(["(?, ?)"] * len(some))
+        for account, key, thread in tx.all(
+            "SELECT account_id, key, thread_id FROM thread_key"  # noqa: S608  placeholders only
+            f" WHERE (account_id, key) IN (VALUES {places})",
+            *(number for pair in some for number in pair),
+        ):
+            known[account, key] = thread
+    return known
 
 
 def after(row: Row, op: Op, flags: int, keywords: tuple[str, ...]) -> tuple[int, str]:
@@ -682,7 +697,7 @@ def put_rows(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq:
         raise Refused("no-such-mailbox")
     first = target[0] - len(chosen)
     new = list(range(first, first + len(chosen)))
-    _insert(
+    insert(
         tx,
         [
             (
@@ -752,7 +767,8 @@ def count(
     return bool(row and row[0])
 
 
-def _insert(tx: Tx, messages: Sequence[tuple[object, ...]]) -> None:
+def insert(tx: Tx, messages: Sequence[tuple[object, ...]]) -> None:
+    """Rows whose counters and change the caller writes."""
     tx.many(
         "INSERT INTO message (account_id, mailbox_id, uid, letter_id, thread_id, modseq, flags, keywords, received,"
         " saved, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

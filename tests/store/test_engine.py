@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 from congvu.base import observe
 from congvu.base.failure import NotNow, Refused
 from congvu.db import audit, group, open_database, sqlite_log
+from congvu.db.blobs import Blob
 from congvu.db.engine import Database, Duplicate, IndexedText, Row, TextQuery, Tx
 from congvu.db.sqltext import schema_for, translate
 
@@ -209,6 +210,42 @@ def test_the_commit_is_there_before_the_answer(db: Database, monkeypatch: pytest
     asyncio.run(work())
     assert steps == ["rows-written", "committed", "answered"]
     assert observe.step is not steps.append
+
+
+class NoKeeper:
+    """Keeps nothing."""
+
+    def put_many(self, contents: Sequence[Any]) -> list[Blob]:
+        return [Blob(b"", len(content), "nowhere") for content in contents]
+
+
+def test_what_waits_together_is_done_by_one_call(db: Database) -> None:
+    calls: list[int] = []
+
+    def add_all(tx: Tx, items: list[tuple[list[Blob], int]]) -> list[tuple[int, int]]:
+        calls.append(len(items))
+        if any(n == 13 for _, n in items):
+            raise Refused("unlucky")
+        tx.many(INSERT, [(n, None, "x", "x") for _, n in items])
+        return [(n, blobs[0].size) for blobs, n in items]
+
+    async def work(numbers: Sequence[int]) -> list[Any]:
+        keeper: Any = NoKeeper()
+        hold = threading.Event()
+        holding = asyncio.create_task(db.write(lambda _: hold.wait(10)))
+        waiting = [asyncio.create_task(db.write_together(keeper, [b"x" * n], add_all, n)) for n in numbers]
+        await asyncio.sleep(0.05)
+        hold.set()
+        await holding
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert asyncio.run(work(range(1, 6))) == [(n, n) for n in range(1, 6)]
+    assert calls == [5]
+    answers = asyncio.run(work(range(10, 16)))
+    assert [a for a in answers if not isinstance(a, Refused)] == [(n, n) for n in (10, 11, 12, 14, 15)]
+    assert isinstance(answers[3], Refused)
+    assert calls[1:] == [6, 1, 1, 1, 1, 1, 1]
+    assert db.read_now(lambda tx: tx.one("SELECT count(*) FROM unit")) == (10,)
 
 
 def test_a_broken_unique_key_is_a_duplicate(db: Database) -> None:
