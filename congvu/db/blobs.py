@@ -199,6 +199,13 @@ class BlobKeeper(Protocol):
         """
         ...
 
+    def at_hand(self, blob: Blob) -> bytes | None:
+        """All of a small content, where it lies in memory; None where a disk or a network would have to be waited for.
+
+        Never waits, so it may be asked on an event loop. Raises `ValueError` when the bytes are damaged.
+        """
+        ...
+
     def stream(self, blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The same in pieces of at most 256 KiB, with bounded memory."""
         ...

@@ -138,7 +138,7 @@ class Database(Protocol):
 
     async def look(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`read` for a few rows found by key. Where a row is nearer than another thread it is read on the spot, so `f`
-        must neither search, nor read blobs, nor return more than some kilobytes."""
+        must neither search, nor wait for blobs (`BlobKeeper.at_hand`), nor return more than some tens of kilobytes."""
         ...
 
     def write_now(self, f: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

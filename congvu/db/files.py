@@ -59,6 +59,13 @@ class _OpenFile:
         except OSError as error:
             raise trouble(error) from error
 
+    def peek(self, length: int, offset: int) -> bytes:
+        """`pread` of what the kernel has in memory; an `OSError` where it has not."""
+        data = bytearray(length)
+        if os.preadv(self.fd, [data], offset, os.RWF_NOWAIT) < length:
+            raise BlockingIOError
+        return bytes(data)
+
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             os.close(self.fd)
@@ -320,6 +327,14 @@ class FileKeeper:
             raise ValueError(f"{blob.place}: damaged")
         return whole
 
+    def at_hand(self, blob: Blob) -> bytes | None:
+        with self._files_lock:
+            file = self._files.get(blob.place.rpartition(":")[0])
+        try:
+            return self._read_packed(blob, file) if file is not None else None
+        except OSError:  # whatever it is, `read` tells it
+            return None
+
     def stream(self, blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         start = max(0, start)
         end = blob.size if end is None else min(end, blob.size)
@@ -367,14 +382,17 @@ class FileKeeper:
             with self._files_lock:
                 self._files.clear()
 
-    def _read_packed(self, blob: Blob) -> bytes:
+    def _read_packed(self, blob: Blob, at_hand: _OpenFile | None = None) -> bytes:
+        """`at_hand`: its pack, when only what the kernel has in memory is wanted."""
         path, _, span = blob.place.rpartition(":")
         offset, _, length = span.partition("+")
         if not (offset.isdecimal() and length.isdecimal()) or int(length) > packs.HEADER + SMALL:
             raise ValueError(f"{blob.place}: no place in a pack")
-        file = self._file(path, blob)  # held until the read is done: who else opens it, or an eviction, may drop it
-        shared = partial(self._shared_decompressor, path, file)
-        return packs.read(file.pread, int(offset), int(length), blob, self._decompressor(), shared)
+        # The file is held until the read is done: who else opens it, or an eviction, may drop it.
+        file = at_hand or self._file(path, blob)
+        pread = file.peek if at_hand else file.pread
+        shared = partial(self._shared_decompressor, path, pread)
+        return packs.read(pread, int(offset), int(length), blob, self._decompressor(), shared)
 
     # One of each a thread: they are dear to make and not for two at once.
 
@@ -392,7 +410,7 @@ class FileKeeper:
             self._per_thread.decompressor = made = zstandard.ZstdDecompressor()
             return made
 
-    def _shared_decompressor(self, path: str, file: _OpenFile) -> zstandard.ZstdDecompressor:
+    def _shared_decompressor(self, path: str, pread: frames.Pread) -> zstandard.ZstdDecompressor:
         """With the dictionary of a pack. ValueError: it is damaged."""
         try:
             mine = cast("OrderedDict[str, zstandard.ZstdDecompressor]", self._per_thread.shared)
@@ -404,7 +422,7 @@ class FileKeeper:
         with self._files_lock:
             known = self._dictionaries.get(path)
         if known is None:
-            found, _ = packs.begun(file.pread)
+            found, _ = packs.begun(pread)
             if not found.content:
                 raise ValueError(f"{path}: its dictionary is damaged")
             known = dictionary.prepared(found.content)

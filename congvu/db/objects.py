@@ -83,6 +83,9 @@ class ObjectKeeper:
             raise ValueError(f"{blob.place}: damaged")
         return whole
 
+    def at_hand(self, blob: Blob) -> bytes | None:
+        return None
+
     def stream(self, blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         start = max(0, start)
         end = blob.size if end is None else min(end, blob.size)

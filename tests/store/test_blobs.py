@@ -108,6 +108,32 @@ def test_spool_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 # ---- every keeper
 
 
+def test_what_is_at_hand_is_the_content_or_nothing(keeper: BlobKeeper, tmp_path: Path) -> None:
+    """Who cannot wait takes what lies in memory: a small content whose pack has been read before."""
+    small, large = b"Subject: a\r\n\r\n" + b"Kinh gui " * 500, letters(2 << 20)[1]
+    blob, other = put(keeper, small), put(keeper, large)
+    assert keeper.at_hand(blob) is None  # nobody has opened its pack
+    assert keeper.read(blob) == small
+    packed = isinstance(keeper, files.FileKeeper)
+    assert keeper.at_hand(blob) == (small if packed else None)
+    assert keeper.read(other) == large
+    assert keeper.at_hand(other) is None
+    assert keeper.at_hand(Blob(b"x" * 32, 5, "pack/nowhere:1+2")) is None
+    if packed:
+        place, _, span = blob.place.rpartition(":")
+        offset, _, length = span.partition("+")
+        with (tmp_path / "blobs" / place).open("r+b") as file:
+            file.seek(int(offset) + int(length) - 1)
+            last = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([last[0] ^ 1]))
+        with pytest.raises(ValueError, match="damaged"):
+            keeper.at_hand(blob)
+        with (tmp_path / "blobs" / place).open("r+b") as file:
+            file.truncate(int(offset) + 1)
+        assert keeper.at_hand(blob) is None  # `read` tells what became of it
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_put_and_read(keeper: BlobKeeper, size: int) -> None:
     for data in letters(size):

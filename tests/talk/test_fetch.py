@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from congvu.base.failure import Refused
 from congvu.codec import mime
 from congvu.db import open_blobs
+from congvu.db.blobs import Blob
 from congvu.mailstore import message
 from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Op
 from congvu.servers.imap import fetch, marks, search, sections
@@ -156,6 +158,27 @@ def test_sections(box: Box, section: str, wanted: bytes | None) -> None:
     name = f"BODY[{section}]"
     expected = f"{name} NIL".encode() if wanted is None else lit(name, wanted)
     assert box.fetch(f"2 BODY.PEEK[{section}]")[0] == b"* 2 FETCH (" + expected + b")\r\n"
+
+
+def test_what_is_not_at_hand_is_waited_for(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that lie in memory are taken on the spot, any others by a thread; the client sees no difference."""
+    asked: list[bool] = []
+    at_hand = type(box.blobs).at_hand
+
+    def watched(self: Any, blob: Blob) -> bytes | None:
+        found = at_hand(self, blob)
+        asked.append(found is not None)
+        return found
+
+    monkeypatch.setattr(type(box.blobs), "at_hand", watched)
+    command = "2 (BODY.PEEK[] BODY.PEEK[2.HEADER])"
+    first, second = box.fetch(command)[0], box.fetch(command)[0]
+    assert asked == [False, True]  # the first opened the pack
+    assert first == second and lit("BODY[]", PREFIX + MIXED) in first
+    box.fetch("1:2 BODY.PEEK[]")
+    monkeypatch.setattr(sections, "NEAR", 10)
+    assert box.fetch(command)[0] == first
+    assert asked == [False, True]  # of several, and of large ones, nobody asks
 
 
 def test_sections_of_a_plain_letter(box: Box) -> None:

@@ -89,6 +89,9 @@ class FakeBlobs:
     def read(self, blob: Blob, start: int = 0, end: int | None = None) -> bytes:
         return self.kept[blob.hash][start:end]
 
+    def at_hand(self, blob: Blob) -> bytes | None:
+        return self.read(blob)
+
     def stream(self, blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         yield self.read(blob, start, end)
 

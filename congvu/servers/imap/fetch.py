@@ -9,6 +9,7 @@ import asyncio
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -29,6 +30,7 @@ from congvu.servers.imap.sections import (
     ENOUGH,
     SMALL,
     Letter,
+    NotAtHandError,
     Piece,
     Stretch,
     UnknownEncodingError,
@@ -194,9 +196,16 @@ def _as_read(tx: Tx, wanted: Wanted, rows: list[tuple[Any, ...]], at: int) -> li
 
 
 def _chunk(
-    tx: Tx, blobs: BlobKeeper, wanted: Wanted, uids: "array[int]", numbers: Sequence[int], newly: frozenset[int]
+    tx: Tx,
+    blobs: BlobKeeper,
+    wanted: Wanted,
+    uids: "array[int]",
+    numbers: Sequence[int],
+    newly: frozenset[int],
+    near: bool = False,
 ) -> Rendered:
-    """Reads and renders one chunk on one snapshot. `newly`: UIDs just marked \\Seen by this FETCH."""
+    """Reads and renders one chunk on one snapshot. `newly`: UIDs just marked \\Seen by this FETCH; `near`: as in
+    `Letter`."""
     if wanted.only_flags and isinstance(numbers, range):
         # No message between the first and the last is left out, so as many as wanted are those that are wanted.
         found, count = scan.marks(tx, wanted.account_id, wanted.mailbox_id, uids[0], uids[-1])
@@ -232,7 +241,7 @@ def _chunk(
     parts[width - 1 :: width] = [next(constants)] * len(rows)
     if wanted.contents:
         heads = [b"".join(parts[at : at + width]) for at in range(0, len(parts), width)]
-        _contents(tx, answer, wanted, columns, heads, blobs, uids, newly)
+        _contents(tx, answer, wanted, columns, heads, blobs, uids, newly, near)
     else:
         answer.pieces.append(b"".join(parts))
     return answer
@@ -247,6 +256,7 @@ def _contents(
     blobs: BlobKeeper,
     uids: "array[int]",
     newly: frozenset[int],
+    near: bool,
 ) -> None:
     out: list[bytes] = []
     size = 0
@@ -266,7 +276,7 @@ def _contents(
             said = True
         body = bodies.get(letters[i])
         answer.damaged |= body is None
-        letter = Letter(body, blobs) if body is not None else None
+        letter = Letter(body, blobs, near) if body is not None else None
         for content, item in wanted.contents:
             pieces: list[Piece] = [item_name(item) + b" NIL"]
             if letter is not None:
@@ -419,6 +429,10 @@ async def _read(session: Session, wanted: Wanted, uids: "array[int]", newly: fro
     if (guest := session.view().guest) is not None:
         await guest.still_reads()  # what is under way ends with the right to it
     numbers = uids if session.uid_only else _numbers(session.view(), uids)
+    if wanted.contents and len(uids) == 1:
+        # What most clients ask for, and mostly of a letter that has just come or been looked at.
+        with suppress(NotAtHandError):
+            return await services.db.look(_chunk, services.blobs, wanted, uids, numbers, newly, near=True)
     # A few rows are read on the spot; what needs letters' bytes or ENVELOPEs by the hundred is not.
     here = not wanted.contents and len(uids) <= (FEW // 10 if wanted.chunk == CHUNK else FEW)
     read = services.db.look if here else services.db.read
@@ -438,7 +452,9 @@ async def _mark_and_send(session: Session, wanted: Wanted, uids: "array[int]") -
     total = _Total()
     at = 0
     while at < len(uids):
-        size, unseen = await services.db.read(_unseen, wanted, uids[at : at + wanted.chunk])
+        portion = uids[at : at + wanted.chunk]
+        read = services.db.look if len(portion) <= FEW else services.db.read
+        size, unseen = await read(_unseen, wanted, portion)
         chunk = uids[at : at + size]
         newly: frozenset[int] = frozenset()
         if unseen:

@@ -19,6 +19,7 @@ from congvu.mailstore import message
 ENOUGH = 1 << 20  # bytes of bodies after which a chunk ends, and a letter's further sections are streamed
 # Bytes of a header whose fields are told apart: a header of fifty million short fields would take gigabytes for it.
 FIELDS_WITHIN = 2 << 20
+NEAR = 64 * 1024  # letters up to this size are read on the spot, when their bytes lie in memory
 SMALL = 256 * 1024  # letters up to this size are read within the chunk, sections of larger ones are streamed
 
 
@@ -45,12 +46,18 @@ class UnknownEncodingError(Exception):
     """BINARY of a part whose Content-Transfer-Encoding is not known."""
 
 
+class NotAtHandError(Exception):
+    """Bytes that would have to be waited for."""
+
+
 class Letter:
-    """A letter while its sections are taken: read once, and only as far as they reach."""
+    """A letter while its sections are taken: read once, and only as far as they reach. `near`: on the spot or not at
+    all."""
 
-    __slots__ = ("_blobs", "_bytes", "_root", "body", "inline")
+    __slots__ = ("_blobs", "_bytes", "_near", "_root", "body", "inline")
 
-    def __init__(self, body: message.Body, blobs: BlobKeeper) -> None:
+    def __init__(self, body: message.Body, blobs: BlobKeeper, near: bool = False) -> None:
+        self._near = near
         self.body = body
         self.inline = 0  # bytes rendered so far: what goes beyond ENOUGH is streamed
         self._blobs = blobs
@@ -72,10 +79,17 @@ class Letter:
             return head
         size = self.body.blob.size
         if end > len(self._bytes):
+            if self._near:
+                whole = self._blobs.at_hand(self.body.blob) if size <= NEAR else None
+                if whole is None:
+                    raise NotAtHandError
+                self._bytes = whole
+                return head + whole[start:end]
             if size > SMALL:
                 return head + self._blobs.read(self.body.blob, start, end)
             # A header is often all that is wanted; who asks for more gets the whole letter into memory once.
-            self._bytes = self._blobs.read(self.body.blob, 0, end if end <= self.root.body else None)
+            header_only = end < size and end <= self.root.body
+            self._bytes = self._blobs.read(self.body.blob, 0, end if header_only else None)
         return head + self._bytes[start:end]
 
     def stream(self, start: int, end: int) -> Iterator[bytes]:
@@ -90,14 +104,13 @@ def span(letter: Letter, section: Section) -> tuple[int, int] | None:
     """
     before = len(letter.body.prefix)
     if not section.part:
-        root = letter.root
         match section.text:
-            case "":
+            case "":  # asked for most, and told without unpacking any part
                 return 0, before + letter.body.blob.size
             case "TEXT":
-                return before + root.body, before + root.end
+                return before + letter.root.body, before + letter.root.end
             case _:
-                return 0, before + root.body
+                return 0, before + letter.root.body
     part = mime.find_part(letter.root, section.part)
     if part is None:
         return None
