@@ -44,7 +44,7 @@ class Ground:
         self.options, self.folder = options, folder
         self.round = 0
         self.letters = folder / "letters"
-        corpus.write(self.letters, corpus.letters(200, 10_240))
+        corpus.write(self.letters, corpus.letters(1000, 10_240))
         self.small = corpus.letters(500, 4096, seed=2)
         self._seen: dict[tuple[str, int], int] = {}  # letters in each INBOX so far
         self._watchers: dict[tuple[str, int], Imap] = {}

@@ -82,7 +82,7 @@ def fill(server: Ours, options: argparse.Namespace) -> None:
     """The server is not running when this ends."""
     client = Imap(server.imap, OWNER)
     client.do(f"CREATE {BOX}")
-    client.append(BOX, letters(corpus.letters(500, 4096, seed=2), 2000, 5))
+    client.append(BOX, letters(2000, 5))
     client.close()
     server.await_index()
     server.stop()

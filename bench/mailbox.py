@@ -4,6 +4,7 @@
 find exactly what was put there. For our server the text index is awaited before the searches and its cost is told.
 """
 
+import random
 import threading
 import time
 
@@ -23,28 +24,34 @@ SEARCHES = (  # name, key, text, a letter in so many holds it
 )
 
 
-def letters(small: list[bytes], count: int, seed: int) -> list[bytes]:
-    """`count` letters, each once, most of them plain ones from `small`; five hold the rare word."""
-    few = {
-        name: corpus.letters(7, 4096, seed=seed + n, **{place: text})
-        for n, (name, place, text) in enumerate(
-            (("rare", "mark", RARE), ("phrase", "mark", PHRASE), ("subject", "title", TITLE), ("from", "sender", WHO))
+def _kind(number: int, every: dict[str, int]) -> str:
+    return next((name for at, name in enumerate(every) if number % every[name] == at * 3), "")
+
+
+def letters(count: int, seed: int) -> list[bytes]:
+    """`count` letters, no two alike, most of them plain ones; five hold the rare word."""
+    special = {
+        name: {place: text}
+        for name, place, text in (
+            ("rare", "mark", RARE),
+            ("phrase", "mark", PHRASE),
+            ("subject", "title", TITLE),
+            ("from", "sender", WHO),
         )
     }
     every = {name: often or count // 5 for name, _, _, often in SEARCHES}
-    found = []
-    for n in range(count):
-        kind = next((name for at, name in enumerate(every) if n % every[name] == at * 3), "")
-        base = few[kind] if kind else small
-        found.append(b"Message-ID: <%d.%d@xa.test>\r\n" % (seed, n) + base[n % len(base)])
-    return found
+    chance = random.Random(seed)
+    return [
+        b"Message-ID: <%d.%d@xa.test>\r\n" % (seed, n) + corpus.letter(chance, 4096, **special.get(_kind(n, every), {}))
+        for n in range(count)
+    ]
 
 
 def expected(count: int) -> dict[str, int]:
     every = {name: often or count // 5 for name, _, _, often in SEARCHES}
     hits = dict.fromkeys(every, 0)
     for n in range(count):
-        kind = next((name for at, name in enumerate(every) if n % every[name] == at * 3), "")
+        kind = _kind(n, every)
         if kind:
             hits[kind] += 1
     return hits
@@ -52,7 +59,7 @@ def expected(count: int) -> dict[str, int]:
 
 def run(ground: Ground, server: Server) -> Numbers:
     count, mailbox = ground.options.mailbox, f"hop-lon-{ground.round}"
-    items = letters(ground.small, count, 1000 + ground.round)
+    items = letters(count, 1000 + ground.round)
     server.settle()
     disk, indexed = server.disk(), server.indexer_cpu()
     client = Imap(server.imap, USER)
