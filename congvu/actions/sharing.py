@@ -369,7 +369,7 @@ class Sharing:
     def append(self, tx: Tx, who: Who, wanted: Adding, now: float) -> Added | Refused:
         """APPEND to another's mailbox; flags that this person may not set are left out (rfc4314 4)."""
         if wanted.replaces is not None:
-            return Refused("other-account")
+            return Refused("replace-elsewhere")
         try:
             changes.hold(tx, [self.target(tx, who, wanted.mailbox).account_id])
             seat = self.target(tx, who, wanted.mailbox)

@@ -27,6 +27,10 @@ class TooBig(Bad):
     """A command beyond its bounds."""
 
 
+class TooLong(TooBig):
+    """A command of too many bytes."""
+
+
 class BadCharset(Bad):
     """A search in a charset that is not spoken: NO [BADCHARSET]."""
 
@@ -63,7 +67,7 @@ class Assembly:
     def line(self, line: bytes) -> Literal | None:
         """Adds a line without its CRLF. The literal that must follow, or None when the command is complete.
 
-        Raises `TooBig` when line or literal would exceed the limit; the literal has then not been read.
+        Raises `TooLong` when line or literal would exceed the limit; the literal has then not been read.
         """
         literal = literal_at_end(line)
         self._add(line, literal.size if literal else 0)
@@ -85,7 +89,7 @@ class Assembly:
 
     def _add(self, data: bytes, ahead: int) -> None:
         if self._size + len(data) + ahead > self._limit:
-            raise TooBig("command too long")
+            raise TooLong("command too long")
         self._size += len(data)
         self._pieces.append(data)
 
@@ -105,6 +109,12 @@ _KEYWORD = re.compile(rb"\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _DATE = re.compile(rb"(\d{1,2})-([A-Za-z]{3})-(\d{4})")
 _DATE_TIME = re.compile(rb'"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"')
 _MONTH = {name.upper().encode(): number for number, name in enumerate(MONTHS, 1)}
+
+
+def tag_of(head: bytes) -> str:
+    """The tag at the beginning of a line of which no more is known, "*" when it has none."""
+    found = _TAG.match(head)
+    return found[0].decode() if found and head[found.end() : found.end() + 1] == b" " else "*"
 
 
 class Words:

@@ -14,7 +14,7 @@ WEB = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "
 )
 
 
-HEAD = 16  # bytes of a dropped line that are told: enough for any protocol's command word
+HEAD = 102  # bytes of a dropped line that are told: enough for any protocol's command word, or tag
 
 
 class LineTooLong(Exception):
@@ -77,7 +77,7 @@ class LineBuffer:
         if end < 0:
             waiting = len(data) - at
             if waiting >= limit:
-                head = bytes(data[at : at + HEAD])
+                head = bytes(data[at : at + min(HEAD, limit)])
                 self.clear()
                 self._skipping = True
                 raise LineTooLong(head)
@@ -87,7 +87,7 @@ class LineBuffer:
             return None
         self._at = self._seen = end + 1
         if end + 1 - at > limit:
-            head = bytes(data[at : min(at + HEAD, end)])
+            head = bytes(data[at : min(at + HEAD, at + limit, end)])
             self._shrink()
             raise LineTooLong(head)
         if end > at and data[end - 1] == 13:

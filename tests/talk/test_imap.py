@@ -351,6 +351,21 @@ def test_scram(program: Program, password: str, initial: bool) -> None:
     talk(program, go)
 
 
+def test_an_overlong_command_is_answered_under_its_tag(program: Program) -> None:
+    async def go(listener: Listener) -> None:
+        client = await Client.to(listener)
+        await client.line()
+        client.send(b"t" * 90 + b" LOGIN " + b"x" * 500_000 + b"\r\n")
+        assert (await client.line()).startswith(b"t" * 90 + b" BAD [TOOBIG] Command too long")
+        assert (await client.ask(b"NOOP"))[-1].startswith(b"t OK")
+        client = await signed_in(listener)
+        await client.ask(b"SELECT INBOX")
+        deep = await client.ask(b"SEARCH " + b"(" * 60 + b"ALL" + b")" * 60)
+        assert deep[-1].startswith(b"t BAD [TOOBIG] Command beyond its limits: search program too large")
+
+    talk(program, go)
+
+
 def test_strangers_are_bounded(program: Program) -> None:
     program.config = replace(program.config, limits=replace(program.config.limits, errors_per_session=3))
 

@@ -17,7 +17,7 @@ from congvu.base.observe import log
 from congvu.codec import imap_append
 from congvu.codec.imap import SequenceSet
 from congvu.codec.imap_append import Complete, Held, Message, Target, Text, Url
-from congvu.codec.imap_words import Bad, Literal, TooBig
+from congvu.codec.imap_words import Bad, Literal, TooLong
 from congvu.db.blobs import Spool
 from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message
@@ -119,7 +119,7 @@ class _Reader:
         match event:
             case Held(literal):
                 if literal.size > self._room:
-                    raise TooBig("command too long")
+                    raise TooLong("command too long")
                 await self._before(literal)
                 self._line = b""
                 data, self._line = await session.reading.literal(literal, self._room)

@@ -75,6 +75,8 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     """rfc9051 6.3.2. A SELECT that fails leaves nothing selected."""
     if command.resync is not None and "QRESYNC" not in session.enabled:
         raise Bad("ENABLE QRESYNC expected before")  # rfc7162 3.2.5
+    if command.resync is not None and command.resync.match is not None and session.uid_only:
+        raise Refused("uid-required")  # rfc9586 3: what it matches are sequence numbers
     if "CONDSTORE" in command.params:
         session.enable("CONDSTORE")
     db = session.services.db

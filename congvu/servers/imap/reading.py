@@ -8,7 +8,7 @@ import asyncio
 
 from congvu.base.config import Limits
 from congvu.base.failure import Refused
-from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, literal_at_end
+from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, TooLong, literal_at_end
 from congvu.codec.lines import LineTooLong
 from congvu.servers.listen import Stream
 
@@ -61,7 +61,7 @@ class Reading:
         try:
             while literal := assembly.line(line):
                 if not self.known and literal.size > PREAUTH_LITERAL:
-                    raise TooBig("literal too long")
+                    raise TooLong("literal too long")
                 data, line = b"", b""
                 data, line = await self.literal(literal, assembly.room())
                 assembly.literal(data)
@@ -82,7 +82,7 @@ class Reading:
         try:
             return await self._stream.line(room + 2, self.patience())
         except LineTooLong:
-            raise TooBig("command too long") from None
+            raise TooLong("command too long") from None
 
     async def pass_over(self, line: bytes) -> None:
         """Takes off the wire what a refused command still sends without being asked (rfc7888 4)."""

@@ -21,7 +21,7 @@ from congvu.base.observe import log
 from congvu.base.texts import say
 from congvu.codec.imap import astring
 from congvu.codec.imap_names import encode_utf7
-from congvu.codec.imap_words import Bad, BadCharset, TooBig, Words
+from congvu.codec.imap_words import Bad, BadCharset, TooBig, TooLong, Words, tag_of
 from congvu.codec.lines import WEB, LineTooLong
 from congvu.mailstore import changes, mailbox
 from congvu.servers.imap.codes import RESPONSE_CODES, SYNTAX
@@ -281,8 +281,10 @@ class Session:
         match error:
             case BadCharset() if not self.without_charsets:
                 self._answer(tag, "NO", "BADCHARSET (US-ASCII UTF-8)", self.text("imap-charset"))
-            case TooBig() | LineTooLong():
+            case TooLong() | LineTooLong():
                 self._wrong(tag, "TOOBIG", self.text("imap-too-big"))
+            case TooBig():
+                self._wrong(tag, "TOOBIG", self.text("imap-too-much", what=str(error)))
             case Bad():
                 self._wrong(tag, "", self.text("imap-syntax", what=str(error)))
             case Refused() if error.code in SYNTAX:
@@ -314,9 +316,10 @@ class Session:
             while self.state is not State.LOGOUT:
                 try:
                     await self._handle(await self._next())
-                except LineTooLong:
+                except LineTooLong as long:
                     await self.settled()
-                    self._wrong("*", "TOOBIG", self.text("imap-too-big"))
+                    tag = tag_of(long.head)
+                    self.fail(long, "*" if not self.account_id and tag.upper() in WEB else tag)
                 if self._errors >= self._limits.errors_per_session:
                     raise Farewell("imap-too-many-errors")
                 await self.stream.drain()
