@@ -219,15 +219,7 @@ def _seen(tx: Tx) -> Iterator[str]:
         " ORDER BY account_id, mailbox_id, chunk, reader_id"
     )
     for (account, box, chunk), readers in groupby(rows, itemgetter(0, 1, 2)):
-        there = 0
-        for (uid,) in tx.all(
-            "SELECT uid FROM message WHERE account_id = ? AND mailbox_id = ? AND uid BETWEEN ? AND ?",
-            account,
-            box,
-            chunk * seen.UIDS,
-            chunk * seen.UIDS + seen.UIDS - 1,
-        ):
-            there |= 1 << uid % seen.UIDS
+        there = seen.there(tx, account, box, chunk)
         for *_, reader, packed in readers:
             bits = int.from_bytes(packed, "little")
             if not bits or bits & ~there:

@@ -48,6 +48,75 @@ def mend(tx: Tx, account_id: int, gone: Sequence[int], who: str, now: float) -> 
     return said
 
 
+def share(tx: Tx, who: str, now: float) -> list[str]:
+    """Makes what was opened to others agree with itself: an entry (`acl`) is what counts, and who it is for is told of
+    it anew (`share`). Entries of mailboxes or accounts that are gone go, and what is known of them. Nobody gets a right
+    that no entry gives. A sentence for each thing that was done."""
+    said: list[str] = []
+    gone = tx.all(
+        "SELECT a.account_id, a.mailbox_id, a.grantee_id FROM acl a"
+        " LEFT JOIN mailbox b ON b.account_id = a.account_id AND b.id = a.mailbox_id"
+        " LEFT JOIN account g ON g.id = a.grantee_id AND g.state <> 'purged'"
+        " WHERE b.id IS NULL OR a.grantee_id = a.account_id OR a.rights = '' OR (a.grantee_id <> 0 AND g.id IS NULL)"
+        " ORDER BY a.account_id, a.mailbox_id, a.grantee_id"
+    )
+    tx.many("DELETE FROM acl WHERE account_id = ? AND mailbox_id = ? AND grantee_id = ?", gone)
+    said += [
+        f"account {a} mailbox {m}: was opened to {g}, one of which is gone; it is not any more" for a, m, g in gone
+    ]
+    unknown = tx.all(
+        "SELECT s.account_id, s.owner_id, s.mailbox_id FROM share s LEFT JOIN acl a ON a.account_id = s.owner_id"
+        " AND a.mailbox_id = s.mailbox_id AND a.grantee_id = s.account_id WHERE a.account_id IS NULL"
+        " ORDER BY s.account_id, s.owner_id, s.mailbox_id"
+    )
+    tx.many("DELETE FROM share WHERE account_id = ? AND owner_id = ? AND mailbox_id = ?", unknown)
+    said += [f"account {g}: knew mailbox {m} of account {o} as opened to it, which it is not" for g, o, m in unknown]
+    untold = tx.all(
+        "SELECT a.grantee_id, a.account_id, a.mailbox_id FROM acl a LEFT JOIN share s ON s.account_id = a.grantee_id"
+        " AND s.owner_id = a.account_id AND s.mailbox_id = a.mailbox_id WHERE s.account_id IS NULL"
+        " ORDER BY a.grantee_id, a.account_id, a.mailbox_id"
+    )
+    tx.many("INSERT INTO share (account_id, owner_id, mailbox_id) VALUES (?, ?, ?)", untold)
+    said += [f"account {g}: knows again that mailbox {m} of account {o} is opened to it" for g, o, m in untold]
+    said += _seen(tx)
+    if said:
+        audit.record(tx, who, "repair-shares", {"count": len(said), "done": said[:_AUDITED]}, now)
+    return said
+
+
+def _seen(tx: Tx) -> Iterator[str]:
+    """Of what other readers have seen, what is not there goes; the mailbox knows that there is something."""
+    if count := tx.run(
+        "DELETE FROM seen WHERE reader_id = account_id OR NOT EXISTS (SELECT 1 FROM mailbox b"
+        " WHERE b.account_id = seen.account_id AND b.id = seen.mailbox_id)"
+    ):
+        yield f"{count} marks of readers in mailboxes that are gone, or are their own, went"
+    for account, box, chunk in tx.all("SELECT DISTINCT account_id, mailbox_id, chunk FROM seen ORDER BY 1, 2, 3"):
+        there = seen.there(tx, account, box, chunk)
+        for reader, packed in tx.all(
+            "SELECT reader_id, bits FROM seen WHERE account_id = ? AND mailbox_id = ? AND chunk = ?",
+            account,
+            box,
+            chunk,
+        ):
+            bits = int.from_bytes(packed, "little")
+            if bits and not bits & ~there:
+                continue
+            key = account, box, reader, chunk
+            where = "account_id = ? AND mailbox_id = ? AND reader_id = ? AND chunk = ?"
+            if bits & there:
+                kept = (bits & there).to_bytes(seen.UIDS // 8, "little")
+                tx.run(f"UPDATE seen SET bits = ? WHERE {where}", kept, *key)  # noqa: S608 (our own words)
+            else:
+                tx.run(f"DELETE FROM seen WHERE {where}", *key)  # noqa: S608
+            yield f"account {account} mailbox {box}: {reader} had seen messages in it that are not there"
+    if count := tx.run(
+        "UPDATE mailbox SET readers = 1 WHERE readers = 0 AND EXISTS (SELECT 1 FROM seen s"
+        " WHERE s.account_id = mailbox.account_id AND s.mailbox_id = mailbox.id)"
+    ):
+        yield f"{count} mailboxes know again that others have seen messages in them"
+
+
 def _one(tx: Tx, sql: str, *params: object) -> int:
     row = tx.one(sql, *params)
     return int(row[0] or 0) if row else 0

@@ -58,6 +58,7 @@ class Repair:
             if said:
                 mended.add(account)
             yield from said
+        yield from self._db.write_now(repair.share, self._who, self._clock.now())  # the mailboxes are there again
         yield from self._db.write_now(_forget, gone, lost, self._who, self._clock.now())
         strange = {account for account, _ in self._db.read_now(lambda tx: list(check.index(tx)))}
         for account in sorted(mended | strange):

@@ -138,3 +138,17 @@ def _keep(tx: Tx, account_id: int, mailbox_id: int, changed: Sequence[tuple[int,
         "DELETE FROM seen WHERE account_id = ? AND mailbox_id = ? AND reader_id = ? AND chunk = ?",
         [(account_id, mailbox_id, reader, chunk) for reader, chunk, bits in changed if not bits],
     )
+
+
+def there(tx: Tx, account_id: int, mailbox_id: int, chunk: int) -> int:
+    """The messages of one chunk that exist, as bits."""
+    bits = 0
+    for (uid,) in tx.all(
+        "SELECT uid FROM message WHERE account_id = ? AND mailbox_id = ? AND uid BETWEEN ? AND ?",
+        account_id,
+        mailbox_id,
+        chunk * UIDS,
+        chunk * UIDS + UIDS - 1,
+    ):
+        bits |= 1 << uid % UIDS
+    return bits

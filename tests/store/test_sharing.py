@@ -25,7 +25,7 @@ from congvu.directory import profile as profiles
 from congvu.directory.lifecycle import State
 from congvu.directory.people import Kind
 from congvu.directory.profile import Profile
-from congvu.mailstore import across, changes, check, mailbox, message, rights, seen
+from congvu.mailstore import across, changes, check, mailbox, message, repair, rights, seen
 from congvu.mailstore.across import Place
 from congvu.mailstore.changes import Kind as Change_
 from congvu.mailstore.message import DELETED, FLAGGED, SEEN, NewLetter, Op, Target
@@ -705,3 +705,40 @@ def test_what_is_wrong_is_found(tmp_path: Path, sql: str, says: str) -> None:
         assert any(says in finding for finding in db.read_now(lambda tx: list(check.check(tx))))
     finally:
         db.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "left"),
+    [
+        ("INSERT INTO acl (account_id, mailbox_id, grantee_id, rights) VALUES ({an}, 99, {binh}, 'l')", "lrs"),
+        ("INSERT INTO acl (account_id, mailbox_id, grantee_id, rights) VALUES ({an}, 1, {an}, 'l')", "lrs"),
+        ("INSERT INTO acl (account_id, mailbox_id, grantee_id, rights) VALUES ({an}, 1, 4711, 'lrswipkxtea')", "lrs"),
+        ("INSERT INTO share (account_id, owner_id, mailbox_id) VALUES ({chi}, {an}, 1)", "lrs"),
+        ("INSERT INTO share (account_id, owner_id, mailbox_id) VALUES ({binh}, 4711, 1)", "lrs"),
+        ("UPDATE acl SET rights = ''", ""),
+        ("DELETE FROM share", "lrs"),
+        ("DELETE FROM acl", ""),
+        ("UPDATE mailbox SET readers = 0", "lrs"),
+        ("UPDATE seen SET bits = ?", "lrs"),
+        ("UPDATE seen SET mailbox_id = 99", "lrs"),
+        ("UPDATE seen SET reader_id = account_id", "lrs"),
+    ],
+)
+def test_what_is_wrong_is_mended(db: Database, sql: str, left: str) -> None:
+    """An entry is what counts; nobody gets a right by it, and nobody who has one loses it."""
+    office = Office(db)
+    office.open(office.an, office.binh, "lrs")
+    office.put(office.an)
+    place = office.place(office.an, office.binh)
+    office.do(office.sharing.store, office.binh, place, [1], Op.ADD, SEEN, (), None)
+    names = {"an": office.an.account_id, "binh": office.binh.account_id, "chi": office.chi.account_id}
+    bits = [b"\2\0\0\0\0\0\0\xff"] if "?" in sql else []
+    office.do(lambda tx: tx.run(sql.format(**names), *bits))
+    assert db.read_now(lambda tx: list(check.check(tx))) != []
+    assert office.do(repair.share, "test", NOW) != []
+    assert db.read_now(lambda tx: list(check.check(tx))) == []
+    assert office.do(repair.share, "test", NOW) == []
+    seat = office.seat(office.binh, INBOX)
+    assert (seat.rights if seat else "") == left
+    assert office.seat(office.chi, INBOX) is None
+    assert [box.name for box in db.read_now(office.sharing.visible, office.chi)] == []
