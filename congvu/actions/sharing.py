@@ -18,7 +18,7 @@ from congvu.directory import addresses, lifecycle, people
 from congvu.directory.lifecycle import Act
 from congvu.directory.people import Account, Kind
 from congvu.directory.profile import Profile
-from congvu.mailstore import across, append, changes, mailbox, message, rights, seen
+from congvu.mailstore import across, append, changes, mailbox, message, metadata, rights, seen
 from congvu.mailstore.across import Place
 from congvu.mailstore.append import Added, Adding
 from congvu.mailstore.mailbox import Mailbox
@@ -275,6 +275,8 @@ class Sharing:
         rights.put(tx, seat.account_id, seat.box.id, grantee, after)
         if grantee != ANYONE and "r" not in after:
             seen.forget(tx, seat.account_id, seat.box.id, grantee)
+        if grantee != ANYONE and "l" not in after:
+            metadata.forget(tx, seat.account_id, seat.box.id, grantee)
         facts = {"owner": seat.account_id, "mailbox": seat.inner, "for": address, "before": before, "after": after}
         audit.record(tx, who.address, "share.rights", facts, now)
 
@@ -299,6 +301,39 @@ class Sharing:
         if seat is None or not {*seat.rights} & {*"lrikxa"}:  # rfc4314 4
             raise Refused("no-such-mailbox", name=name[:100])
         return seat
+
+    # quota and notes
+
+    def quota_root(self, tx: Tx, who: Who, name: str) -> tuple[int, str]:
+        """Whose quota counts for a mailbox, and its root's name: "" is one's own, another's is the owner's address.
+
+        Raises `Refused`: no-such-mailbox, no-permission (rfc9208 6)."""
+        if not self.elsewhere(name):
+            return who.account_id, ""  # it need not exist
+        seat = self.need(tx, who, name, "r")
+        if seat.account_id == who.account_id:
+            return who.account_id, ""
+        (owner,) = people.some(tx, [seat.account_id])
+        return owner.id, owner.address
+
+    def quota_of(self, tx: Tx, who: Who, root: str) -> int:
+        """The account of a root. Raises `Refused("no-such-quota-root")`, also where nothing of it may be read."""
+        if not root:
+            return who.account_id
+        held = addresses.exact(tx, root)
+        owner = self._owner(tx, who, held.account_id) if held is not None else None
+        opened = rights.held_of(tx, [owner.id], self._grantees(who)) if owner is not None else {}
+        if owner is None or not any("r" in letters for letters in opened.values()):
+            raise Refused("no-such-quota-root")
+        return owner.id
+
+    def notes_of(self, tx: Tx, who: Who, name: str, *, shared: bool = False) -> Place:
+        """Where the notes of a mailbox are kept, for who may read and write them (rfc5464 3.3); those for all
+        (`shared`) may be written by who may write flags. Raises `Refused`: no-such-mailbox, no-permission."""
+        seat = self.need(tx, who, name, "l")
+        if not {*seat.rights} & {*"rswip"} or (shared and "w" not in seat.rights):
+            raise Refused("no-permission", right="w" if shared else "rswip")
+        return Place(seat.account_id, seat.box.id)
 
     def _grantee(self, tx: Tx, identifier: str) -> tuple[int, str]:
         """Whom an identifier means. Raises `Refused("no-such-identifier")`: also for "-…", which takes rights away from

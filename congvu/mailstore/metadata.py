@@ -17,6 +17,8 @@ ACCOUNT = 0  # stands for a mailbox's number where the account as a whole is mea
 MAX_VALUE = 65_536  # bytes of one
 MAX_ENTRIES = 1_000  # of one account, all mailboxes and readers together …
 MAX_BYTES = 8 << 20  # … and their bytes: what one answer may hold in memory
+GUEST_ENTRIES = 50  # the same of one reader in all mailboxes of another account, counted apart …
+GUEST_BYTES = 256 << 10  # … so that no reader takes an owner's room
 
 
 class Depth(Enum):
@@ -89,13 +91,21 @@ def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequen
             mailbox_id,
         )
     }
-    row = tx.one("SELECT count(*), coalesce(sum(length(value)), 0) FROM metadata WHERE account_id = ?", account_id)
-    count, size = (int(row[0]), int(row[1])) if row else (0, 0)
-    for key, value in wanted.items():
-        count += (value is not None) - (key in before)
-        size += len(value or b"") - before.get(key, 0)
-    if (count > MAX_ENTRIES or size > MAX_BYTES) and any(value is not None for value in wanted.values()):
-        raise Refused("metadata-too-many")
+    for readers, most, room in (([0, account_id], MAX_ENTRIES, MAX_BYTES), ([reader_id], GUEST_ENTRIES, GUEST_BYTES)):
+        of_these = {key: value for key, value in wanted.items() if key[0] in readers}
+        if all(value is None for value in of_these.values()) or (readers == [account_id]):
+            continue
+        row = tx.one(
+            "SELECT count(*), coalesce(sum(length(value)), 0) FROM metadata WHERE account_id = ? AND reader_id IN (?*)",
+            account_id,
+            readers,
+        )
+        count, size = (int(row[0]), int(row[1])) if row else (0, 0)
+        for key, value in of_these.items():
+            count += (value is not None) - (key in before)
+            size += len(value or b"") - before.get(key, 0)
+        if count > most or size > room:
+            raise Refused("metadata-too-many")
     tx.many(
         "DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ? AND reader_id = ? AND entry = ?",
         [(account_id, mailbox_id, *key) for key, value in wanted.items() if value is None],
@@ -104,4 +114,14 @@ def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequen
         "INSERT INTO metadata (account_id, mailbox_id, reader_id, entry, value) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (account_id, mailbox_id, reader_id, entry) DO UPDATE SET value = excluded.value",
         [(account_id, mailbox_id, *key, value) for key, value in wanted.items() if value is not None],
+    )
+
+
+def forget(tx: Tx, account_id: int, mailbox_id: int, reader_id: int) -> None:
+    """What a reader noted for themselves in a mailbox that is theirs to see no more."""
+    tx.run(
+        "DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ? AND reader_id = ?",
+        account_id,
+        mailbox_id,
+        reader_id,
     )

@@ -81,3 +81,19 @@ def test_check_finds_notes_without_a_mailbox(store: Store) -> None:
         lambda tx: list(check.check(tx))
     )
     store.do(metadata.put, 1, 77, 1, [(COMMENT, None)])
+
+
+def test_a_guest_takes_none_of_the_owners_room(db: Database) -> None:
+    db.write_now(mailbox.create_store, 1, 0, NOW)
+    entry = [(Entry(f"/vendor/x/{n}", True), b"1") for n in range(metadata.GUEST_ENTRIES + 1)]
+    with pytest.raises(Refused) as caught:
+        db.write_now(metadata.put, 1, 1, 2, entry)
+    assert caught.value.code == "metadata-too-many"
+    db.write_now(metadata.put, 1, 1, 2, entry[1:])
+    db.write_now(metadata.put, 1, 1, 1, [(Entry(f"/vendor/x/{n}", True), b"1") for n in range(metadata.MAX_ENTRIES)])
+    with pytest.raises(Refused):
+        db.write_now(metadata.put, 1, 1, 3, [(Entry("/vendor/x/more", False), b"1")])
+    db.write_now(metadata.put, 1, 1, 3, [(Entry("/vendor/x/more", True), b"1")])
+    db.write_now(metadata.forget, 1, 1, 2)
+    assert db.read_now(metadata.get, 1, 1, 2, [Entry("/vendor/x/1", True)]) == {}
+    assert db.read_now(metadata.get, 1, 1, 1, [Entry("/vendor/x/1", True)]) != {}

@@ -1,16 +1,19 @@
 """METADATA (RFC 5464): notes about mailboxes and about the account, and the same within LIST (RFC 9590).
 
 People keep what they like under /private of anything that is theirs and under /shared of their mailboxes; /shared of
-the server is the administrator's. Names are those of the registry (comment) or a vendor's.
+the server is the administrator's. In a mailbox of another's they keep their own under /private, and write those for
+all with the right to write flags. Names are those of the registry (comment) or a vendor's.
 """
 
 from collections.abc import Mapping, Sequence
 
+from congvu.actions.sharing import Sharing, Who
 from congvu.base.failure import Refused
 from congvu.codec.imap import string
 from congvu.codec.imap_resources import GetMetadata, SetMetadata
 from congvu.db.engine import Tx
-from congvu.mailstore import mailbox, metadata
+from congvu.mailstore import changes, metadata
+from congvu.mailstore.across import Place
 from congvu.mailstore.metadata import ACCOUNT, Depth, Entry
 from congvu.servers.imap.session import Done, Session, pieces
 
@@ -21,7 +24,8 @@ async def get(session: Session, command: GetMetadata) -> Done:
     """rfc5464 4.2. An entry that was asked for by its name and has no value is told as NIL."""
     names = {entry(name): name for name in command.entries}
     asked, depth = tuple(names), Depth(command.depth)
-    found = await session.services.db.read(_get, session.account_id, command.mailbox, asked, depth)
+    services = session.services
+    found = await services.db.read(_get, services.sharing, session.who, command.mailbox, asked, depth)
     if not command.mailbox and _ADMIN in names:
         found[_ADMIN] = f"mailto:postmaster@{session.services.config.domains[0]}".encode()
     longest = 0
@@ -48,7 +52,7 @@ async def put(session: Session, command: SetMetadata) -> Done:
     for each, _ in values:
         if each.path != "/comment" and not each.path.startswith("/vendor/"):
             raise Refused("metadata-unknown", name=each.path[:100])
-    await session.services.db.write(_put, session.account_id, command.mailbox, tuple(values))
+    await session.services.db.write(_put, session.services.sharing, session.who, command.mailbox, tuple(values))
     return Done()
 
 
@@ -76,18 +80,15 @@ def _pair(name: str, value: bytes | None) -> bytes:
     return b"%b %b" % (string(name), string(value))
 
 
-def _get(tx: Tx, account_id: int, name: str, entries: Sequence[Entry], depth: Depth) -> dict[Entry, bytes]:
-    return metadata.get(tx, account_id, _place(tx, account_id, name), account_id, entries, depth)
+def _get(tx: Tx, sharing: Sharing, who: Who, name: str, entries: Sequence[Entry], depth: Depth) -> dict[Entry, bytes]:
+    place = sharing.notes_of(tx, who, name) if name else Place(who.account_id, ACCOUNT)
+    return metadata.get(tx, place.account_id, place.mailbox_id, who.account_id, entries, depth)
 
 
-def _put(tx: Tx, account_id: int, name: str, values: Sequence[tuple[Entry, bytes | None]]) -> None:
-    metadata.put(tx, account_id, _place(tx, account_id, name), account_id, values)
-
-
-def _place(tx: Tx, account_id: int, name: str) -> int:
-    if not name:
-        return ACCOUNT
-    box = mailbox.find(tx, account_id, name)
-    if box is None:
-        raise Refused("no-such-mailbox", name=name[:100])
-    return box.id
+def _put(tx: Tx, sharing: Sharing, who: Who, name: str, values: Sequence[tuple[Entry, bytes | None]]) -> None:
+    shared = any(not each.private for each, _ in values)
+    place = Place(who.account_id, ACCOUNT)
+    if name:
+        changes.hold(tx, [sharing.notes_of(tx, who, name, shared=shared).account_id])
+        place = sharing.notes_of(tx, who, name, shared=shared)  # as it is now that it stays so
+    metadata.put(tx, place.account_id, place.mailbox_id, who.account_id, values)
