@@ -26,6 +26,7 @@ else
     need imapfilter imapfilter
     need swaks "swaks libnet-ssleay-perl"
     if command -v perl >/dev/null 2>&1 && ! perl -MNet::SSLeay -e 1 2>/dev/null; then missing="$missing libnet-ssleay-perl"; fi
+    perl -MMail::IMAPClient -MIO::Socket::SSL -e 1 2>/dev/null || missing="$missing libmail-imapclient-perl libio-socket-ssl-perl"
 fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
