@@ -50,7 +50,7 @@ bench: .venv/dev.ok
 	@sh tests/needs.sh bench
 	$(BIN)/python -m bench.run $(ARGS)
 
-# Ours alone under much load: 10,000 idle connections, 1,000 SMTP sessions, 30,000 accounts, a mailbox of a million letters.
+# Ours alone under much load: 10,000 idle connections, 1,000 SMTP sessions, 30,000 accounts, a mailbox of a million letters, hostile clients.
 load: .venv/dev.ok
 	@sh tests/needs.sh bench
 	$(BIN)/python -m bench.load $(ARGS)

@@ -111,19 +111,19 @@ class Smtp:
     """One connection that sends letters whose lines need no dot stuffing."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), 300)
-        self._file = self._socket.makefile("rb")
+        self.socket = socket.create_connection(("127.0.0.1", port), 300)
+        self._file = self.socket.makefile("rb")
         self._expect(b"220")
-        self._socket.sendall(b"EHLO may.test\r\n")
+        self.socket.sendall(b"EHLO may.test\r\n")
         self._expect(b"250")
 
     def send(self, recipients: Sequence[str], letter: bytes) -> None:
         commands = ["MAIL FROM:<nguoi.gui@xa.test>", *(f"RCPT TO:<{each}>" for each in recipients), "DATA", ""]
-        self._socket.sendall("\r\n".join(commands).encode())
+        self.socket.sendall("\r\n".join(commands).encode())
         for _ in range(len(recipients) + 1):
             self._expect(b"250")
         self._expect(b"354")
-        self._socket.sendall(letter + b".\r\n")
+        self.socket.sendall(letter + b".\r\n")
         self._expect(b"250")
 
     def _expect(self, code: bytes) -> None:
@@ -136,4 +136,4 @@ class Smtp:
 
     def close(self) -> None:
         self._file.close()
-        self._socket.close()
+        self.socket.close()

@@ -1,8 +1,9 @@
-"""`make load`: how our server stands a load: 10,000 idle connections, 1,000 SMTP sessions, a million letters.
+"""`make load`: how our server stands a load: 10,000 idle connections, 1,000 SMTP sessions, a million letters, malice.
 
     idle        connections in IDLE with deliveries going on: memory each, time until they hear of them
     smtp        so many SMTP sessions at once, each sending letters: all accepted, how long they wait
     million     a mailbox of a million letters: opened, fetched, searched, synchronised; by how much memory grows
+    hostile     clients that mean harm, one kind after the other, and what an ordinary one notices (bench/hostile.py)
     start       the time until the doors are open with all that, and with so many accounts
 
 Each prints what it measured; nothing is compared. What must not happen (a letter refused, a connection lost) ends it.
@@ -10,6 +11,7 @@ Each prints what it measured; nothing is compared. What must not happen (a lette
 
 import argparse
 import json
+import re
 import resource
 import shutil
 import statistics
@@ -17,14 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench import bulk, corpus, idle
+from bench import bulk, corpus, hostile, idle
 from bench.client import Imap, Smtp
 from bench.ground import HERE
 from bench.mailbox import RARE, WHOLE, letters
 from bench.servers import DOMAIN, Ours, login
 
+PARTS = ["idle", "smtp", "million", "start", "hostile"]
 BOX = "rat-lon"
 OWNER = 3
 
@@ -102,30 +106,51 @@ def million(server: Ours) -> None:
         ("SEARCH UNSEEN", "SEARCH UNSEEN"),
         ("SEARCH rare word", f"SEARCH BODY {RARE}"),
         ("SEARCH SUBJECT", 'SEARCH SUBJECT "Doanh thu"'),
+        ("SORT", "SORT (SUBJECT) UTF-8 ALL"),
+        ("SORT by three", "SORT (REVERSE FROM DATE SUBJECT) UTF-8 ALL"),
+        ("THREAD", "THREAD REFERENCES UTF-8 ALL"),
         ("STORE a hundred", "STORE 1000:1099 +FLAGS.SILENT (\\Flagged)"),
         ("CHANGEDSINCE", "UID FETCH 1:* (FLAGS) (CHANGEDSINCE 2003)"),
+        ("all changed since", "UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1)"),
     )
+    _commands(server, client, commands)
+    client.close()
+    client = Imap(server.imap, OWNER)
+    client.do("ENABLE QRESYNC")
+    validity = re.search(rb"UIDVALIDITY (\d+)", client.do(f"STATUS {BOX} (UIDVALIDITY)")[0])
+    number = validity[1].decode() if validity else ""
+    resyncs = (
+        ("QRESYNC, few", f"SELECT {BOX} (QRESYNC ({number} 2003))"),
+        ("QRESYNC, all", f"SELECT {BOX} (QRESYNC ({number} 1))"),
+        ("STORE of all", "STORE 1:* +FLAGS.SILENT (\\Answered)"),
+    )
+    _commands(server, client, resyncs)
+    client.close()
+
+
+def _commands(server: Ours, client: Imap, commands: Sequence[tuple[str, str]]) -> None:
     for name, command in commands:
         server.forget_peak()
         begun, before = time.monotonic(), server.cpu()
         _, size = client.do(command)
         seconds, cpu = time.monotonic() - begun, server.cpu() - before
         _tell(name, seconds=seconds, cpu_s=cpu, memory_grew_mb=server.peak() / 1e6, answer_mb=size / 1e6)
-    client.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=["idle", "smtp", "million", "start"])
+    parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--users", type=int, default=30_000)
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--sessions", type=int, default=1_000)
     parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each attack")
+    parser.add_argument("--attacks", nargs="*", default=[], help="names of bench/hostile.py; all when not given")
     parser.add_argument("--database", default="", help="SQL URL; the embedded one when not given")
     parser.add_argument("--base-port", type=int, default=21000)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"))
     options = parser.parse_args()
-    only = options.only or ["idle", "smtp", "million", "start"]
+    only = options.only or PARTS
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     folder = Path(tempfile.mkdtemp(prefix="congvu-load-", dir=options.folder))
@@ -142,8 +167,8 @@ def main() -> None:
             idle_load(server, options)
         if "smtp" in only:
             smtp_load(server, options)
-        if "million" in only or "start" in only:
-            if "million" in only:
+        if {"million", "hostile", "start"} & set(only):
+            if {"million", "hostile"} & set(only):
                 fill(server, options)
             else:
                 server.stop()
@@ -155,6 +180,8 @@ def main() -> None:
             server.start()
         if "million" in only:
             million(server)
+        if "hostile" in only:
+            hostile.run(server, OWNER, BOX, _tell, options.seconds, options.attacks)
         probe = Smtp(server.smtp)  # it still takes letters
         probe.send([login(OWNER + 1)], corpus.letters(1, 2000)[0])
         probe.close()
