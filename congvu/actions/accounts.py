@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from congvu.base.clock import Clock, Identifiers
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret, log, printable
+from congvu.base.turns import Turns
 from congvu.codec.sasl import ScramKeys, parse_keys
 from congvu.db import audit
 from congvu.db.engine import Database, Tx
@@ -49,7 +50,8 @@ class SignedIn:
 _MOST_COUNTED = 100_000  # counters of failures; beyond it the oldest is forgotten
 _MOST_TO_RENEW = 20_000  # passwords brought along that wait for their keys; more wait for the next sign-in
 _REST = 50  # renewing rests so many times as long as it worked: it takes a fiftieth of a core
-_MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one
+_MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one …
+_MOST_OF_ONE = 400  # … and those of one network: the rest is for others
 
 
 TokenJudge = Callable[[str, Secret], Awaitable[bool]]  # address in full, token → does it speak for the address?
@@ -70,6 +72,8 @@ class Doors:
         self._fake = _lasting_key(config)
         self._pool = ThreadPoolExecutor(config.limits.password_checks, "password")
         self._proving: dict[bytes, asyncio.Task[bool]] = {}
+        self._turns = Turns(config.limits.password_checks)  # networks take turns: a guesser's many wait for his own
+        self._waiting: Counter[str] = Counter()  # by network
         self._to_renew: dict[int, tuple[Held, Stored, Secret]] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._failures = _Failures(clock, config)
@@ -88,7 +92,7 @@ class Doors:
         proof = self._proof(held, stored, password)
         if not self._proofs.known(proof, self._clock.now()):
             self._failures.check(ip, address)
-            if not await self._prove(proof, held, stored, password):
+            if not await self._prove(ip, proof, held, stored, password):
                 self._failures.note(ip, address)
                 # What was typed as an unknown login may well be a password: it is not written down.
                 log.info("sign-in failed: %s from %s", address if held else "unknown login", printable(ip, 60))
@@ -151,16 +155,30 @@ class Doors:
         known = f"{held.account_id if held else 0} {stored.hash if stored else ''}"
         return self._proofs.proof(known, password.reveal())
 
-    async def _prove(self, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
+    async def _prove(self, ip: str, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
         """One check however many ask it at the same time."""
         task = self._proving.get(proof)
         if task is None:
-            if len(self._proving) >= _MOST_WAITING:
+            network = _network(ip)
+            if len(self._proving) >= _MOST_WAITING or self._waiting[network] >= _MOST_OF_ONE:
                 raise NotNow("too-busy")
-            task = asyncio.ensure_future(self._check(proof, held, stored, password))
+            task = asyncio.ensure_future(self._in_turn(network, proof, held, stored, password))
             self._proving[proof] = task
-            task.add_done_callback(lambda _: self._proving.pop(proof, None))
+            self._waiting[network] += 1
+            task.add_done_callback(lambda _: self._proved(proof, network))
         return await asyncio.shield(task)
+
+    def _proved(self, proof: bytes, network: str) -> None:
+        self._proving.pop(proof, None)
+        self._waiting[network] -= 1
+        if not self._waiting[network]:
+            del self._waiting[network]
+
+    async def _in_turn(
+        self, network: str, proof: bytes, held: Held | None, stored: Stored | None, password: Secret
+    ) -> bool:
+        async with self._turns.turn(network):
+            return await self._check(proof, held, stored, password)
 
     async def _check(self, proof: bytes, held: Held | None, stored: Stored | None, password: Secret) -> bool:
         if held is None or stored is None:

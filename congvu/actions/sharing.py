@@ -219,6 +219,16 @@ class Sharing:
             facts = {"owner": seat.account_id, "mailbox": seat.inner, "opened_to": len(opened)}
             audit.record(tx, who.address, "share.delete", facts, now)
 
+    def doomed(self, tx: Tx, who: Who, name: str) -> int:
+        """How many messages would go with the mailbox. Raises as `delete`."""
+        seat = self.need(tx, who, name, "x")
+        return mailbox.doomed(tx, seat.account_id, seat.inner).messages
+
+    def thin_out(self, tx: Tx, who: Who, name: str, most: int, now: float) -> bool:
+        """Removes so many messages of a mailbox that is to be deleted; False: none is left. Raises as `delete`."""
+        seat = self._held(tx, who, name, "x")
+        return mailbox.thin_out(tx, seat.account_id, seat.inner, most)
+
     def rename(self, tx: Tx, who: Who, name: str, new_name: str, now: float) -> None:
         """Within one account: "x" on the mailbox and all below it, "k" above its new name (rfc4314 4).
 

@@ -48,6 +48,11 @@ class LineBuffer:
     def __len__(self) -> int:
         return len(self._data) - self._at
 
+    @property
+    def skipping(self) -> bool:
+        """Is what comes now the rest of an overlong line, which is dropped?"""
+        return self._skipping
+
     def feed(self, data: bytes) -> None:
         """Adds what was received."""
         if self._skipping:

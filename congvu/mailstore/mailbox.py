@@ -24,6 +24,7 @@ FIRST_MAILBOXES = (
     ("Lưu trữ", "archive"),
 )
 MAX_MAILBOXES = 2_000  # a LIST of an account stays below a megabyte
+MAX_MOVED = 50_000  # messages that go with a RENAME of INBOX, in one transaction; MOVE has no such bound
 MAX_NAME = 500  # characters of the whole path; twice what the longest province uses
 MAX_DEPTH = 30
 _UNSEEN = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs by their category, yet nothing shows
@@ -178,15 +179,32 @@ def create(tx: Tx, account_id: int, name: str, now: float, role: str = "") -> Ma
     return created
 
 
+def doomed(tx: Tx, account_id: int, name: str) -> Mailbox:
+    """The mailbox that is to be deleted. Raises as `delete`."""
+    box = _need(tx, account_id, name)
+    if box.role:
+        raise Refused("special-mailbox", name=box.name)
+    return box
+
+
+def thin_out(tx: Tx, account_id: int, name: str, most: int) -> bool:
+    """Removes the first so many messages of a mailbox that is to be deleted, so that `delete` finds few; False: there
+    was none. Raises as `delete`."""
+    changes.hold(tx, [account_id])
+    box = doomed(tx, account_id, name)
+    rows = tx.all(
+        "SELECT uid FROM message WHERE account_id = ? AND mailbox_id = ? ORDER BY uid LIMIT ?", account_id, box.id, most
+    )
+    return bool(message.remove(tx, account_id, box.id, [row[0] for row in rows]))
+
+
 def delete(tx: Tx, account_id: int, name: str, now: float) -> None:
     """Removes a mailbox and its messages; children stay (rfc9051 6.3.5).
 
     Raises `Refused`: no-such-mailbox, special-mailbox (INBOX and the five others with a role stay).
     """
     modseq = changes.advance(tx, account_id)
-    box = _need(tx, account_id, name)
-    if box.role:
-        raise Refused("special-mailbox", name=box.name)
+    box = doomed(tx, account_id, name)
     gone = tx.all(
         "SELECT uid, letter_id FROM message WHERE account_id = ? AND mailbox_id = ? ORDER BY uid", account_id, box.id
     )
@@ -220,6 +238,8 @@ def rename(tx: Tx, account_id: int, name: str, new_name: str, now: float) -> Non
     if new_name in {"", "INBOX"} or find(tx, account_id, new_name):
         raise Refused("mailbox-exists", name=new_name)
     if box.id == INBOX:
+        if box.messages > MAX_MOVED:
+            raise Refused("rename-too-many", limit=MAX_MOVED)
         made = create(tx, account_id, new_name, now)
         message.move(tx, account_id, INBOX, message.uids(tx, account_id, INBOX), made.id, now)
         return

@@ -15,11 +15,14 @@ import ipaddress
 import resource
 import socket
 import ssl
+import time
 import zlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -30,7 +33,8 @@ from congvu.codec.lines import LineBuffer
 from congvu.servers.deflate import Deflate
 
 HELD = 65_536  # input beyond this that nobody asked for yet: reading stops until the session catches up
-TURN = 64  # lines taken without waiting before other connections have their turn
+TURN = 64  # lines taken without waiting before other connections have their turn …
+SLICE = 0.002  # … or so many seconds, whichever comes first
 AT_ONCE = 65_536  # output gathered before it is given to the kernel
 OUTGOING = 262_144  # output beyond this: `drain` waits
 FILES_KEPT = 40  # of a process, for other things than connections
@@ -98,14 +102,38 @@ def end_point_binding(pem: bytes) -> bytes:
     return digest.finalize()
 
 
+class _Rounds:
+    """Connections that could go on for ever, one of them in each round of the event loop: however many flood the
+    server, all others wait for one slice and not for the sum."""
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def add(self, go_on: Callable[[], None]) -> None:
+        self._waiting.append(go_on)
+        if len(self._waiting) == 1:
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        self._waiting.popleft()()
+        if self._waiting:
+            self._loop.call_soon(self._next)
+
+
+_rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, _Rounds] = WeakKeyDictionary()
+
+
 class Stream(asyncio.Protocol):
     """One connection. All methods belong to the event loop's thread; one reader at a time."""
 
     # fmt: off
     __slots__ = ("_at_rest", "_buffer", "_closing", "_deflate", "_ended", "_eof", "_held", "_leaving",
-                 "_leaving_size", "_loop", "_lost", "_need", "_nudged", "_read_by", "_reader", "_ssl", "_stopping",
-                 "_stuck", "_taken", "_timer", "_timer_at", "_tls", "_transport", "_write_by", "_writer", "peer",
-                 "port")
+                 "_leaving_size", "_loop", "_lost", "_need", "_nudged", "_read_by", "_reader", "_since", "_ssl",
+                 "_stopping", "_stuck", "_taken", "_timer", "_timer_at", "_tls", "_transport", "_write_by",
+                 "_writer", "peer", "port")
     # fmt: on
 
     def __init__(self, peer: str = "", port: int = 0, tls: Tls | None = None) -> None:
@@ -122,7 +150,8 @@ class Stream(asyncio.Protocol):
         self._ended: asyncio.Future[None] | None = None  # somebody waits for the connection to be over
         self._leaving: list[bytes] = []  # written, not yet given to the transport
         self._leaving_size = 0
-        self._taken = 0  # lines taken since the session last waited for one
+        self._taken = 0  # lines taken since the session last waited for one …
+        self._since = 0.0  # … the first of them at this time
         self._need = 1  # wake the reader when so much is there
         self._read_by = self._write_by = self._timer_at = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -148,6 +177,10 @@ class Stream(asyncio.Protocol):
         else:
             self._deflate.feed(data)
             self._unpack()
+        if self._buffer.skipping and not self._held and self._transport is not None:
+            self._held = True  # megabytes at a time, for which nobody waits
+            self._transport.pause_reading()
+            self._in_round(self._read_on)
         waiting = len(self._buffer)
         more = self._deflate is not None and self._deflate.pending
         if self._reader is not None:
@@ -204,10 +237,14 @@ class Stream(asyncio.Protocol):
         while True:
             line = self._buffer.line(limit, strict)
             if line is not None:
-                self._taken += 1
-                if self._taken >= TURN:  # the others have their turn
+                now = time.monotonic()
+                if self._taken and (self._taken >= TURN or now - self._since > SLICE):
                     self._taken = 0
-                    await asyncio.sleep(0)
+                    await self.others_first()
+                    now = time.monotonic()
+                if not self._taken:
+                    self._since = now
+                self._taken += 1
                 return line
             self._taken = 0
             if nudges and self._nudged:
@@ -217,6 +254,23 @@ class Stream(asyncio.Protocol):
                 raise Stopping
             by = by or self._loop.time() + timeout
             await self._wait(1, by, at_rest=True, nudges=nudges)
+
+    async def others_first(self) -> None:
+        """Waits for this connection's place among those that always have more to do."""
+        place = self._loop.create_future()
+        self._in_round(lambda: None if place.done() else place.set_result(None))
+        await place
+
+    def _in_round(self, go_on: Callable[[], None]) -> None:
+        rounds = _rounds.get(self._loop)
+        if rounds is None:
+            rounds = _rounds[self._loop] = _Rounds(self._loop)
+        rounds.add(go_on)
+
+    def _read_on(self) -> None:
+        if self._held and self._reader is not None and self._transport is not None:
+            self._held = False
+            self._transport.resume_reading()
 
     async def exactly(self, count: int, timeout: float) -> bytes:  # noqa: ASYNC109
         """The next `count` bytes, all held in memory: the caller bounds `count`. The time is for all of them."""
@@ -276,6 +330,11 @@ class Stream(asyncio.Protocol):
                 data = self._deflate.pack(data) + self._deflate.flush()
             if self._transport is not None and not self._lost:
                 self._transport.write(data)
+
+    @property
+    def congested(self) -> bool:
+        """Much written output has not left: `drain` would wait."""
+        return self._stuck
 
     async def drain(self, timeout: float = 300.0) -> None:  # noqa: ASYNC109
         """Waits while much written output has not left. Raises `Gone` or `TooSlow`."""
@@ -410,7 +469,7 @@ class Stream(asyncio.Protocol):
             if self._deflate.pending and not self._closing:
                 self._need = need
                 self._unpack()
-                await asyncio.sleep(0)  # a little that came may unpack to very much: the others have their turn
+                await self.others_first()  # a little that came may unpack to very much
                 return
             if not self._lost and not self._closing:
                 self._flush()

@@ -37,7 +37,7 @@ from congvu.servers.listen import TURN, Gone, Manners, Stopping, Stream, Tls, To
 
 SMALL = 256 * 1024  # a letter up to this size is read at once, a larger one is streamed
 PIECE = 65_536  # bytes of answers gathered before they are written
-PORTION = 5_000  # letters removed or marked in one transaction: the writer is free between them
+PORTION = 2_000  # letters removed or marked in one transaction: the writer is free between them
 SEEN_AT = 100  # letters fetched before they are marked \Seen all at once
 SIGN_INS = 4  # failed ones of one connection
 _DELAYS = (0.0, 1.0, 2.0, 4.0, 4.0)  # seconds before a failed sign-in is answered
@@ -126,7 +126,7 @@ class _Letter:
 class Maildrop:
     """INBOX as it was at sign-in: letter n has `uids[n - 1]` and `sizes[n - 1]` octets."""
 
-    __slots__ = ("account_id", "count", "deleted", "octets", "sizes", "uids", "validity")
+    __slots__ = ("_total", "account_id", "count", "deleted", "octets", "sizes", "uids", "validity")
 
     def __init__(self, account_id: int, validity: int, uids: "array[int]", sizes: "array[int]") -> None:
         self.account_id = account_id
@@ -135,7 +135,7 @@ class Maildrop:
         self.sizes = sizes
         self.deleted = bytearray(len(uids))  # 1 where DELE has marked
         self.count = len(uids)  # of what is not deleted, and its octets
-        self.octets = sum(sizes)
+        self.octets = self._total = sum(sizes)
 
     def index(self, number: int) -> int:
         """Where letter `number` stands. Raises `Refused("pop3-no-such-letter")`."""
@@ -150,7 +150,7 @@ class Maildrop:
 
     def reset(self) -> None:
         self.deleted = bytearray(len(self.uids))
-        self.count, self.octets = len(self.uids), sum(self.sizes)
+        self.count, self.octets = len(self.uids), self._total
 
     def left(self) -> Iterator[int]:
         """Where the letters stand that are not deleted."""
@@ -238,7 +238,7 @@ class _Session:
                         busy = 0
                         await self._flush()
                         if line is not None:
-                            await asyncio.sleep(0)
+                            await self._stream.others_first()
                     if line is None:
                         line = await self._stream.line(pop3.COMMAND_LIMIT, self._patience())
                 except LineTooLong:
@@ -334,7 +334,7 @@ class _Session:
                 self._write(b"\r\n".join(held) + b"\r\n")
                 held.clear()
                 await self._flush()
-                await asyncio.sleep(0)  # the others have their turn
+                await self._stream.others_first()
         if held:
             self._write(b"\r\n".join(held) + b"\r\n")
         self._write(pop3.END)

@@ -158,7 +158,7 @@ class _Session:
                         self.flush()
                         await self._stream.drain()
                         if line is not None:
-                            await asyncio.sleep(0)
+                            await self._stream.others_first()
                     if line is None:
                         line = await self._stream.line(
                             smtp.COMMAND_LIMIT, self._config.limits.smtp_command_seconds, strict=True

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,47 @@ def test_wrong_passwords_make_it_wait(db: Database, ids: Identifiers, door: Door
         assert await door.try_("khac", "đúng", "2001:db8:1:3::1") == "khac@angiang.gov.vn"
 
     asyncio.run(talk())
+
+
+def test_a_guesser_waits_for_his_own_guesses(
+    db: Database, ids: Identifiers, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks were made in the order in which they were asked for: one who asked for hundreds came before everybody."""
+    add(db, ids, "an", credentials.make(Secret("Mật-khẩu-1")))
+    order: list[str] = []
+    asked = threading.Event()
+    real = credentials.verify
+
+    def noted(stored: str, password: Secret) -> bool:
+        asked.wait(20)
+        order.append(password.reveal())
+        return real(stored, password)
+
+    monkeypatch.setattr(credentials, "verify", noted)
+    monkeypatch.setattr(accounts, "_MOST_OF_ONE", 20)
+    doors = Doors(db, ManualClock(), replace(config, limits=Limits(password_checks=1)), Proofs())
+
+    async def try_(login: str, password: str, ip: str) -> str:
+        try:
+            return (await doors.sign_in(login, Secret(password), ip)).address
+        except (Refused, NotNow) as failure:
+            return failure.code
+
+    async def go() -> list[str]:
+        guesses = [asyncio.create_task(try_(f"x{n}", f"sai {n}", "10.9.9.9")) for n in range(30)]
+        while sum(task.done() for task in guesses) < 10:
+            await asyncio.sleep(0.01)
+        honest = asyncio.create_task(try_("an", "Mật-khẩu-1", "10.0.0.1"))
+        await asyncio.sleep(0.1)
+        asked.set()
+        assert await honest == "an@angiang.gov.vn"
+        return await asyncio.gather(*guesses)
+
+    told = asyncio.run(go())
+    assert told.count("bad-credentials") == 20
+    assert told.count("too-busy") == 10
+    assert order.index("Mật-khẩu-1") <= 4  # those whose check had begun, and one more
+    doors.close()
 
 
 def test_the_log_holds_no_password(

@@ -34,6 +34,8 @@ class FakeStream:
     drained: int = 0
     most: int = 0  # the largest single write
     aborted: bool = False
+    congested: bool = False
+    closed: bool = False
 
     def write(self, data: bytes) -> None:
         self.out += data

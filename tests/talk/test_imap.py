@@ -25,14 +25,16 @@ from congvu.codec import sasl
 from congvu.db import open_database
 from congvu.db.blobs import Blob
 from congvu.db.engine import Database, Tx
+from congvu.db.sqlite import READERS
 from congvu.directory import addresses, people
 from congvu.directory.lifecycle import State
 from congvu.directory.people import Account, Kind
 from congvu.directory.profile import Profile
-from congvu.mailstore import check, mailbox, message
-from congvu.servers.imap import fetch, messages
+from congvu.mailstore import changes, check, mailbox, message
+from congvu.servers.imap import fetch, mailboxes, messages, session, turns
 from congvu.servers.imap.commands import MANNERS, TABLE, run
 from congvu.servers.imap.session import Session, Tell
+from congvu.servers.imap.view import read_news
 from congvu.servers.listen import Listener, Stream, Tls, serve_listener
 from tests.talk import runner
 from tests.talk.test_listen import make_tls
@@ -420,6 +422,29 @@ def test_the_slow_are_shown_out(program: Program) -> None:
     talk(program, go)
 
 
+def test_a_large_mailbox_is_deleted_in_portions(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million letters took the one writer for seconds."""
+    monkeypatch.setattr(mailboxes, "AT_ONCE", 2)
+    monkeypatch.setattr("congvu.mailstore.mailbox.MAX_MOVED", 4)
+
+    async def go(listener: Listener) -> None:
+        client, other = await signed_in(listener), await signed_in(listener)
+        for _ in range(5):
+            await append(client)
+        await client.ask(b"CREATE x")
+        await client.ask(b"SELECT INBOX")
+        await client.ask(b"COPY 1:5 x")
+        await other.ask(b"SELECT x")
+        assert (await client.ask(b"RENAME INBOX y"))[-1].startswith(b"t NO [LIMIT] RENAME takes 4 messages")
+        assert (await client.ask(b"DELETE INBOX"))[-1].startswith(b"t NO")
+        assert (await client.ask(b"DELETE x"))[-1] == b"t OK Done"
+        log = await program.db.read(changes.since, 1, 0)
+        assert [len(each.letters) for each in log if each.kind is changes.Kind.VANISHED] == [2, 2, 1]
+        assert (await client.ask(b"STATUS INBOX (MESSAGES)"))[0].endswith(b"(MESSAGES 5)")
+
+    talk(program, go)
+
+
 def test_many_are_moved_in_portions_and_copied_in_one(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "AT_ONCE", 2)
     monkeypatch.setattr(messages, "MAX_COPY", 3)
@@ -613,12 +638,85 @@ def test_much_news_comes_in_portions(program: Program, monkeypatch: pytest.Monke
         await append(one)
         assert len(await one.ask(b"EXPUNGE")) == 8
         told = await two.ask(b"NOOP")
-        assert [line.split()[2] for line in told[:-1]].count(b"EXPUNGE") == 7
-        assert b"* 1 EXISTS" in told
+        there, most, run = 7, 0, 0
+        for line in told[:-1]:
+            match line.split()[1:]:
+                case [_, b"EXPUNGE"]:
+                    there, run = there - 1, run + 1
+                case [number, b"EXISTS"]:
+                    assert int(number) == there + 1
+                    there, most, run = int(number), max(most, run), 0
+        assert there == 1
+        assert most == 2  # a million that went are not told at once
         assert await two.ask(b"NOOP") == [b"t OK Done"]
         assert (await two.ask(b"UID SEARCH ALL"))[0] == b"* SEARCH 8"
 
     talk(program, go)
+
+
+def test_one_change_of_many_messages_is_not_read_on_the_spot(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred sessions that were told of a STORE to thousands held the event loop for seconds."""
+    monkeypatch.setattr(session, "FEW", 2)
+    aside: list[object] = []
+    read = turns.read
+
+    async def spied(asking: turns.Asking, f: Callable[..., object], *args: object) -> object:
+        aside.append(f)
+        return await read(asking, f, *args)
+
+    monkeypatch.setattr(turns, "read", spied)
+
+    async def go(listener: Listener) -> None:
+        one, two = await signed_in(listener), await signed_in(listener)
+        for _ in range(3):
+            await append(one)
+        for client in (one, two):
+            await client.ask(b"SELECT INBOX")
+        for numbers, expected in ((b"1:2", 0), (b"1:3", 1)):
+            await one.ask(b"STORE %b FLAGS (L%b)" % (numbers, numbers[-1:]))
+            told = await two.ask(b"NOOP")
+            assert len([line for line in told if b" FETCH " in line]) == expected + 2
+            assert aside.count(read_news) == expected
+
+    talk(program, go)
+
+
+def test_long_work_leaves_a_reader_and_the_writer_to_others(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for everything over many connections has one portion at the writer, and never all readers."""
+    monkeypatch.setattr(messages, "AT_ONCE", 2)
+    monkeypatch.setattr(messages, "FEW", 1)
+    monkeypatch.setattr(fetch, "FEW", 1)
+    under_way = {"read": 0, "write": 0}
+    most = dict(under_way)
+
+    def counted(name: str, f: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def call(*args: object) -> object:
+            long = args[0] in {messages._store_some, fetch._chunk}
+            under_way[name] += long
+            most[name] = max(most[name], under_way[name])
+            try:
+                return await f(*args)
+            finally:
+                under_way[name] -= long
+
+        return call
+
+    async def go(listener: Listener) -> None:
+        clients = [await signed_in(listener) for _ in range(8)]
+        for _ in range(8):
+            await append(clients[0])
+        for client in clients:
+            await client.ask(b"SELECT INBOX")
+        monkeypatch.setattr(program.db, "read", counted("read", program.db.read))
+        monkeypatch.setattr(program.db, "write", counted("write", program.db.write))
+        store = (client.ask(b"STORE 1:* FLAGS.SILENT (L%d)" % n) for n, client in enumerate(clients))
+        assert all(lines[-1] == b"t OK Done" for lines in await asyncio.gather(*store))
+        fetched = await asyncio.gather(*(client.ask(b"FETCH 1:* (FLAGS BODY.PEEK[])") for client in clients))
+        assert all(lines[-1] == b"t OK Done" for lines in fetched)
+
+    talk(program, go)
+    assert most["write"] == turns.WRITES
+    assert 0 < most["read"] <= turns.READS < READERS
 
 
 class Counting:

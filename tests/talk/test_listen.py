@@ -313,6 +313,73 @@ def test_input_and_output_are_bounded(run: Any) -> None:
     run(main())
 
 
+def test_many_who_send_without_end_share_one_turn(run: Any) -> None:
+    """Twenty of them took twenty turns in each round of the loop, and everybody else waited for the sum."""
+    taken = [0]
+
+    async def session(stream: Stream) -> None:
+        while True:
+            await stream.line(100, 5.0)
+            taken[0] += 1
+
+    async def main() -> None:
+        listener = await serve_listener(session, host="127.0.0.1", port=0, manners=MANNERS)
+        writers = [(await asyncio.open_connection("127.0.0.1", listener.port))[1] for _ in range(20)]
+        for writer in writers:
+            writer.write(b"NOOP\r\n" * 20_000)
+        turns = []
+        while taken[0] < 400_000:
+            before = taken[0]
+            await asyncio.sleep(0)
+            turns.append(taken[0] - before)
+        full = sorted(turn for turn in turns if turn)
+        assert full[len(full) * 3 // 4] <= 2 * listen.TURN
+        for writer in writers:
+            writer.transport.abort()
+        await listener.drain()
+
+    run(main())
+
+
+def test_lines_without_end_are_read_in_turn(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred megabytes in one line from each of many: they were read as fast as they came, and little else was."""
+    told: list[bytes] = []
+    read = [0]
+    receive = Stream.data_received
+
+    def counted(stream: Stream, data: bytes) -> None:
+        read[0] += stream._buffer.skipping
+        receive(stream, data)
+
+    monkeypatch.setattr(Stream, "data_received", counted)
+
+    async def session(stream: Stream) -> None:
+        while True:
+            try:
+                told.append(await stream.line(100, 10.0))
+            except LineTooLong:
+                told.append(b"too long")
+
+    async def main() -> None:
+        listener = await serve_listener(session, host="127.0.0.1", port=0, manners=MANNERS)
+        writers = [(await asyncio.open_connection("127.0.0.1", listener.port))[1] for _ in range(5)]
+        for writer in writers:
+            writer.write(b"x" * 8_000_000 + b"\r\nNOOP\r\n")
+        rounds: list[int] = []
+        while told.count(b"NOOP") < 5:
+            before = read[0]
+            await asyncio.sleep(0)
+            rounds.append(read[0] - before)
+        assert sorted(told) == [b"NOOP"] * 5 + [b"too long"] * 5
+        assert sum(rounds) > 100
+        assert sum(sorted(rounds)[-10:]) <= 30
+        for writer in writers:
+            writer.transport.abort()
+        await listener.drain()
+
+    run(main())
+
+
 def test_one_who_sends_without_end_leaves_the_others_their_turn(run: Any) -> None:
     """Six megabytes of lines at once held the loop for seven seconds: nothing in them waits for anything."""
     taken: list[int] = [0]

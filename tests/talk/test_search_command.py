@@ -1,19 +1,22 @@
 """SEARCH: every key, every form of answer, what is saved, what is indexed and what not yet, portions, damage."""
 
 import time
+import tracemalloc
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from congvu.base.clock import ManualClock
 from congvu.base.failure import Refused
-from congvu.codec.imap import SearchKey
+from congvu.codec.imap import SearchKey, SequenceSet
 from congvu.mailstore import message
 from congvu.mailstore.message import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, Op
 from congvu.servers.imap import search
+from congvu.servers.imap.view import Selected
 from tests.talk.letters import NOW, Box, opened
 
 DAY = 86_400
@@ -264,6 +267,46 @@ def test_programs_as_large_as_they_may_be(same_box: Box) -> None:
         if text.count(" ") > 900:
             break
     assert same_box.found(text) == [1, 4]
+
+
+def test_a_program_of_sets_takes_no_more_than_its_text() -> None:
+    """A set of each key was made whole: a thousand keys for a million messages took the machine's memory."""
+    view = Selected(1, 1, 7, array("I", range(1, 100_001)), 10)
+    keys = tuple(SearchKey("SEQ", set=SequenceSet(((n, None),))) for n in range(2, 502))
+    tracemalloc.start()
+    try:
+        plan = search.compiled(SearchKey("AND", keys=keys), view, 0, 0)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert isinstance(plan, search.All)
+    given = [each for each in plan.nodes if isinstance(each, search.Spans)]
+    assert len(given) == 500
+    assert search._picked(view.uids, given) == array("I", range(501, 100_001))
+
+
+def test_large_programs_are_asked_of_fewer_messages_at_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "FEWEST", 1)
+    monkeypatch.setattr(search, "PORTION", 4)
+    monkeypatch.setattr(search, "QUESTIONS", 2)
+    sizes: list[int] = []
+    narrow = search._narrow
+
+    def spy(*args: Any) -> set[int]:
+        sizes.append(len(args[-1]))
+        return narrow(*args)
+
+    monkeypatch.setattr(search, "_narrow", spy)
+    program = " ".join(["SUBJECT quyet"] * 6)
+    assert box.found(program) == [1, 3]
+    assert max(sizes) == 1
+
+
+def test_texts_of_one_program(same_box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_QUESTIONS", 2)
+    assert same_box.found("BODY duong TEXT quyet BODY duong") == [1, 3]
+    with pytest.raises(Refused, match="search-too-many-texts"):
+        same_box.found("OR BODY duong OR TEXT quyet BODY sua")
 
 
 def test_a_needle_longer_than_any_text_costs_little(same_box: Box) -> None:

@@ -4,12 +4,15 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from congvu.base.failure import Refused
 from congvu.mailstore import message, sorting
 from congvu.servers.imap import progress, sort
+from congvu.servers.imap.session import Session
+from congvu.servers.listen import Gone
 from tests.talk.letters import NOW, Box, opened
 
 LETTERS = [
@@ -191,12 +194,13 @@ def test_first_addresses(people: str, wanted: tuple[str, str]) -> None:
     assert sorting.first_address(people) == wanted
 
 
-def test_large_answers_take_turns() -> None:
+def test_large_answers_take_turns(box: Box) -> None:
     async def go() -> list[str]:
         seen: list[str] = []
+        asking = Session(box.stream, box, {}, None)  # type: ignore[arg-type]  # stand-ins
 
         async def one(name: str) -> None:
-            async with sort._turn(sort.LARGE + 1):
+            async with sort._turn(asking, sort.LARGE + 1):
                 seen.append(name)
                 await asyncio.sleep(0)
                 seen.append(name)
@@ -205,6 +209,23 @@ def test_large_answers_take_turns() -> None:
         return seen
 
     assert asyncio.run(go()) == ["a", "a", "b", "b"]
+
+
+def test_nothing_more_is_read_for_who_has_left(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SEARCH of a million letters went on for minutes when its client had gone."""
+    monkeypatch.setattr(sort, "PORTION", 1)
+    read: list[int] = []
+    run = sorting.run
+
+    def leaves(*args: Any) -> sorting.Run:
+        read.append(1)
+        box.stream.closed = True
+        return run(*args)
+
+    monkeypatch.setattr(sorting, "run", leaves)
+    with pytest.raises(Gone):
+        box.sort("(SIZE) UTF-8 ALL")
+    assert read == [1]
 
 
 def test_who_waits_is_told(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ RESPONSE_CODES = {
     "quota-not-yours": "NOPERM",
     "no-such-quota-root": "NONEXISTENT",
     "copy-too-many": "LIMIT",
+    "rename-too-many": "LIMIT",
+    "search-too-many-texts": "LIMIT",
     "thread-too-many": "LIMIT",
     "over-quota": "OVERQUOTA",
     "disk-full": "OVERQUOTA",

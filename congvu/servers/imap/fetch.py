@@ -23,7 +23,7 @@ from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, seen
 from congvu.mailstore.scan import Column
-from congvu.servers.imap import marks
+from congvu.servers.imap import marks, turns
 from congvu.servers.imap.marks import decimals, flags_bytes
 from congvu.servers.imap.messages import mark_seen
 from congvu.servers.imap.sections import (
@@ -327,8 +327,8 @@ async def run(
     wanted = _prepare(session, items, changed_since, uid_command)
     if changed_since is not None:
         # The few that changed are looked up at once rather than every message be read.
-        changed = await session.services.db.read(scan.changed, view.account_id, view.mailbox_id, changed_since)
-        uids = meet(uids, changed)
+        changed = await turns.read(session, scan.changed, view.account_id, view.mailbox_id, changed_since)
+        uids = await turns.walk(session, len(changed), meet, uids, changed)
     if partial is not None:
         uids = page(uids, partial)
     marks = (
@@ -395,7 +395,7 @@ class _Total:
 
 
 async def _send_all(session: Session, wanted: Wanted, uids: "array[int]") -> _Total:
-    """Chunk by chunk; the next is read while the last is sent."""
+    """Chunk by chunk; the next is read while the last is sent, unless the peer is slow."""
     total = _Total()
     size = wanted.chunk
     at = 0
@@ -411,9 +411,14 @@ async def _send_all(session: Session, wanted: Wanted, uids: "array[int]") -> _To
         while ahead is not None:
             answer = await ahead
             at += answer.done
-            ahead = _start(session, wanted, uids[at : at + size]) if at < len(uids) else None
+            # Who takes nothing now needs nothing more in memory.
+            ahead = (
+                None if session.stream.congested or at >= len(uids) else _start(session, wanted, uids[at : at + size])
+            )
             total.add(answer)
             await _write(session, answer, total)
+            if ahead is None and at < len(uids):
+                ahead = _start(session, wanted, uids[at : at + size])
     finally:
         if ahead is not None:
             ahead.cancel()
@@ -435,8 +440,10 @@ async def _read(session: Session, wanted: Wanted, uids: "array[int]", newly: fro
             return await services.db.look(_chunk, services.blobs, wanted, uids, numbers, newly, near=True)
     # A few rows are read on the spot; what needs letters' bytes or ENVELOPEs by the hundred is not.
     here = not wanted.contents and len(uids) <= (FEW // 10 if wanted.chunk == CHUNK else FEW)
-    read = services.db.look if here else services.db.read
-    return await read(_chunk, services.blobs, wanted, uids, numbers, newly)
+    what = wanted, uids, numbers, newly
+    if len(uids) > FEW // 10 and not here:
+        return await turns.read(session, _chunk, services.blobs, *what)
+    return await (services.db.look if here else services.db.read)(_chunk, services.blobs, *what)
 
 
 def _numbers(view: Selected, uids: "array[int]") -> Sequence[int]:

@@ -19,7 +19,7 @@ from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, message, scan, seen
 from congvu.mailstore.mailbox import Mailbox
 from congvu.mailstore.metadata import of_all
-from congvu.servers.imap import metadata, resync
+from congvu.servers.imap import metadata, resync, turns
 from congvu.servers.imap.guest import Guest
 from congvu.servers.imap.session import FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_lines
@@ -27,6 +27,7 @@ from congvu.servers.imap.view import Selected, flags_lines
 # mailbox.role ↔ RFC 6154. \All and \Flagged are views over other mailboxes, which are not offered.
 USES = {"sent": "\\Sent", "drafts": "\\Drafts", "junk": "\\Junk", "trash": "\\Trash", "archive": "\\Archive"}
 
+AT_ONCE = 2_000  # messages removed in one transaction
 PORTION = 1_000  # messages looked at for the first unseen one, which is mostly near the end or nowhere
 
 
@@ -170,8 +171,13 @@ def _create(tx: Tx, sharing: Sharing, who: Who, name: str, use: tuple[str, ...],
 
 
 async def delete(session: Session, command: Named) -> Done:
-    services = session.services
-    await services.db.write(services.sharing.delete, session.who, command.mailbox, services.clock.now())
+    """What lies in a large mailbox goes in portions before it. One that fails on its way leaves the rest."""
+    services, who, name = session.services, session.who, command.mailbox
+    sharing, db = services.sharing, services.db
+    if await db.look(sharing.doomed, who, name) > AT_ONCE:
+        while await turns.write(session, sharing.thin_out, who, name, AT_ONCE, services.clock.now()):
+            pass
+    await db.write(sharing.delete, who, name, services.clock.now())
     return Done()
 
 
@@ -265,7 +271,8 @@ async def listing(session: Session, command: Listing) -> Done:
     asked = [metadata.entry(name) for name in command.metadata]
     notes = await db.read(of_all, session.account_id, session.account_id, asked) if asked else {}
     lines = []
-    for entry in entries(boxes, subscribed, command):
+    steps = len(boxes) * sum(map(len, command.patterns))
+    for entry in await turns.walk(session, steps, lambda: list(entries(boxes, subscribed, command))):
         extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if entry.child_info else b""
         said = entry.attributes
         if "\\NonExistent" in said and not session.rev2:
@@ -287,6 +294,7 @@ async def listing(session: Session, command: Listing) -> Done:
             lines.append(metadata.line(session, entry.name, command.metadata, notes.get(entry.box.id, {})))
     for piece in pieces(lines):
         session.send(piece)
+        await session.stream.drain()
     return Done()
 
 

@@ -5,8 +5,9 @@ for the writer. The answer comes after the commit.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from congvu.actions.sharing import Sharing, Who
 from congvu.base.failure import Refused
@@ -16,18 +17,31 @@ from congvu.db.engine import Tx
 from congvu.mailstore import across, mailbox, message, scan
 from congvu.mailstore.across import Place
 from congvu.mailstore.message import Op
+from congvu.servers.imap import turns
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.session import FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
 
-AT_ONCE = 5_000  # messages in one transaction: some tens of milliseconds of the one writer
-MAX_COPY = 200_000  # messages of one COPY, which must be one transaction: seconds of the one writer
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AT_ONCE = 2_000  # messages in one transaction: some tens of milliseconds of the one writer
+MAX_COPY = 50_000  # messages of one COPY, which must be one transaction: a quarter of a second of the one writer
 _OPS = {StoreOp.SET: Op.SET, StoreOp.ADD: Op.ADD, StoreOp.REMOVE: Op.REMOVE}
 
 
 def _chunks(uids: "array[int]") -> Iterator["array[int]"]:
     for start in range(0, len(uids), AT_ONCE):
         yield uids[start : start + AT_ONCE]
+
+
+async def _write(
+    session: Session, count: int, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """A transaction that touches so many messages: more than a few of them in its turn."""
+    if count > FEW:
+        return await turns.write(session, f, *args, **kwargs)
+    return await session.services.db.write(f, *args, **kwargs)
 
 
 # STORE
@@ -111,7 +125,9 @@ async def _store(session: Session, command: Store, by_uid: bool) -> Done:
     failed: list[int] = []
     with Progress(session, len(uids)) as progress:
         for chunk in _chunks(uids):
-            stored = await session.services.db.write(
+            stored = await _write(
+                session,
+                len(chunk),
                 _store_some,
                 _acting(session),
                 view.place,
@@ -133,9 +149,15 @@ async def _store(session: Session, command: Store, by_uid: bool) -> Done:
     if not by_uid and view.gone and meet(view.gone, uids):
         raise Refused("expunge-issued")
     if failed:
-        numbers = failed if by_uid else [number for uid in failed if (number := view.number(uid)) is not None]
-        return Done(f"MODIFIED {uidset.encode(numbers)}", "imap-some-modified")
+        return Done(
+            f"MODIFIED {await turns.walk(session, len(failed), _set_of, view, failed, by_uid)}", "imap-some-modified"
+        )
     return Done()
+
+
+def _set_of(view: Selected, uids: Sequence[int], by_uid: bool) -> str:
+    numbers = uids if by_uid else [number for uid in uids if (number := view.number(uid)) is not None]
+    return uidset.encode(numbers)
 
 
 def _stored_lines(session: Session, view: Selected, rows: list[message.Row], silent: bool) -> Iterator[bytes]:
@@ -185,6 +207,10 @@ def _copy_some(
     return Place(source.account_id, box.id), do(tx, source.account_id, source.mailbox_id, uids, box.id, now)
 
 
+def _sets(copied: message.Copied) -> str:
+    return f"{uidset.encode(copied.source)} {uidset.encode(copied.target)}"
+
+
 async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> Done:
     """rfc9051 6.4.7, RFC 6851. A COPY is all or nothing, so it is one transaction. A MOVE moves each message or leaves
     it (rfc6851 3.3): portions, each with a COPYUID of its own; what went before a failure stays moved and was told."""
@@ -197,7 +223,9 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
     code = ""
     with Progress(session, len(uids) * moving) as progress:
         for portion in _chunks(uids) if moving and uids else (uids,):
-            target, copied = await session.services.db.write(
+            target, copied = await _write(
+                session,
+                len(portion),
                 _copy_some,
                 _acting(session, command.mailbox),
                 view.place,
@@ -210,7 +238,8 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
             if moving or target.is_of(view.place):
                 session.hint()
             if copied.source:
-                code = f"COPYUID {copied.uid_validity} {uidset.encode(copied.source)} {uidset.encode(copied.target)}"
+                sets = await turns.walk(session, len(copied.source), _sets, copied)
+                code = f"COPYUID {copied.uid_validity} {sets}"
                 if moving:
                     session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
     if not code:
@@ -252,10 +281,11 @@ async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:
     flagged = await read(
         scan.select, view.account_id, view.mailbox_id, uids[0], uids[-1], scan.has_flag(message.DELETED)
     )
-    doomed = meet(uids, flagged)
+    doomed = await turns.walk(session, len(flagged), meet, uids, flagged)
     with Progress(session, len(doomed)) as progress:
         for chunk in _chunks(doomed):
-            await db.write(_expunge, _acting(session), view.place, chunk, session.services.clock.now())
+            now = session.services.clock.now()
+            await _write(session, len(chunk), _expunge, _acting(session), view.place, chunk, now)
             session.hint()
             progress.done += len(chunk)
     return Done(gone=bool(doomed))

@@ -12,7 +12,7 @@ from congvu.codec import uidset
 from congvu.codec.imap import FetchItem, Resync, SequenceSet
 from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, scan
-from congvu.servers.imap import fetch
+from congvu.servers.imap import fetch, turns
 from congvu.servers.imap.session import Session
 from congvu.servers.imap.view import Selected, meet, vanished_lines
 
@@ -30,16 +30,16 @@ async def tell(session: Session, asked: Resync) -> None:
     known = ranges(asked.known, view.uids) if asked.known is not None else [(1, MAX_UID)]
     floor = matching_up_to(view.uids, *asked.match) if asked.match is not None else 0
     await tell_vanished(session, clipped(known, [(floor + 1, MAX_UID)]), asked.modseq)
-    changed = await session.services.db.read(scan.changed, view.account_id, view.mailbox_id, asked.modseq)
-    uids = meet(view.uids, within(changed, known))
+    changed = await turns.read(session, scan.changed, view.account_id, view.mailbox_id, asked.modseq)
+    uids = await turns.walk(session, len(changed), lambda: meet(view.uids, within(changed, known)))
     await fetch.run(session, uids, (FetchItem("FLAGS"), FetchItem("MODSEQ")), None, uid_command=True)
 
 
 async def tell_vanished(session: Session, known: Sequence[Range], modseq: int) -> None:
     """`* VANISHED (EARLIER) 41,43:116` of the UIDs in `known` that vanished after `modseq`."""
     view = session.view()
-    gone = await session.services.db.read(_vanished, view, modseq)
-    for line in vanished_lines(clipped(gone, known), earlier=True):
+    gone = await turns.read(session, _vanished, view, modseq)
+    for line in vanished_lines(await turns.walk(session, len(gone) + len(known), clipped, gone, known), earlier=True):
         session.send(line)
         await session.stream.drain()
 

@@ -9,6 +9,7 @@ EXPUNGE.
 import asyncio
 import re
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -26,13 +27,17 @@ from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, seen, words
 from congvu.mailstore import search as index
 from congvu.mailstore.scan import Column, Condition
+from congvu.servers.imap import turns
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.sections import FIELDS_WITHIN
 from congvu.servers.imap.session import FEW, Done, Session
-from congvu.servers.imap.view import Selected, meet, page
+from congvu.servers.imap.view import Selected, join, meet, page
 
 PORTION = 5_000  # messages looked at by one read
 PORTION_BYTES = 200  # the same where their letters' headers must be read
+QUESTIONS = 16  # of a program, for which portions are so large; larger programs have smaller ones …
+FEWEST = 50  # … but not smaller than this
+MAX_QUESTIONS = 50  # to the text index in one program
 WAITING = 32  # letters not yet indexed that are read at once
 NUMBERS = 20_000  # of an answer, written at once
 DAY = 86_400
@@ -57,9 +62,16 @@ class Mine:
 
 @dataclass(frozen=True, slots=True)
 class Uids:
-    """Messages that are known by their UIDs beforehand."""
+    """Messages that are known by their UIDs beforehand, ascending: four bytes each."""
 
-    uids: frozenset[int]
+    uids: "array[int]"
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Messages with UIDs in inclusive ranges, ascending. A program may name a million messages a thousand times."""
+
+    ranges: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +119,10 @@ class Not:
     node: "Node"
 
 
-Node = Rows | Mine | Uids | Words | Values | Header | All | Any | Not
+Node = Rows | Mine | Uids | Spans | Words | Values | Header | All | Any | Not
 _EVERYTHING = All(())
 _NOTHING = Any(())
-_COSTS = {Uids: 0, Rows: 1, Mine: 1, Words: 2, Values: 3, Header: 4}
+_COSTS = {Uids: 0, Spans: 0, Rows: 1, Mine: 1, Words: 2, Values: 3, Header: 4}
 
 
 def _cost(node: Node) -> int:
@@ -136,8 +148,12 @@ def compiled(key: SearchKey, view: Selected, recent_from: int, now: int, uid_onl
         case "SEQ" if uid_only and not (key.set and key.set.saved):
             raise Refused("uid-required")
         case "UID" | "SEQ" if key.set is not None:
-            uids = view.resolve(key.set, key.name == "UID")
-            return _EVERYTHING if len(uids) == len(view.uids) else Uids(frozenset(uids))
+            if key.set.saved:
+                return Uids(view.saved)
+            named = view.stretches(key.set, key.name == "UID")
+            if named == [(0, len(view.uids))] or not view.uids:
+                return _EVERYTHING
+            return Spans(tuple((view.uids[start], view.uids[end - 1]) for start, end in named))
         case "RECENT":
             return Rows(scan.uid_from(recent_from))
         case "OLD":
@@ -311,8 +327,8 @@ def _narrow(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Node, left: 
     if not left:
         return left
     match node:
-        case Uids(uids):
-            return left & uids
+        case Uids() | Spans():
+            return _known(node, left)
         case All(nodes):
             for each in nodes:
                 left = _narrow(tx, blobs, view, each, left)
@@ -337,6 +353,45 @@ def _narrow(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Node, left: 
             raise TypeError("words are looked up beforehand")
 
 
+def _known(node: Uids | Spans, left: set[int]) -> set[int]:
+    """Those of `left` that are known to be meant; costs what `left` does, not what the node does."""
+    if not left:
+        return left
+    low, high = min(left), max(left)
+    if isinstance(node, Uids):
+        return left.intersection(node.uids[bisect_left(node.uids, low) : bisect_right(node.uids, high)])
+    ranges = node.ranges
+    at = bisect_right(ranges, (low, 1 << 32)) - 1
+    if at >= 0 and ranges[at][1] >= high:
+        return left
+    return {uid for uid in left if (at := bisect_right(ranges, (uid, 1 << 32)) - 1) >= 0 and uid <= ranges[at][1]}
+
+
+def _picked(uids: "array[int]", nodes: Iterable[Uids | Spans]) -> "array[int]":
+    """Those of the ascending `uids` that all of the nodes mean."""
+    for node in nodes:
+        if isinstance(node, Uids):
+            uids = meet(uids, node.uids)
+            continue
+        found = array("I")
+        for low, high in node.ranges:
+            found.extend(uids[bisect_left(uids, low) : bisect_right(uids, high)])
+        uids = found
+    return uids
+
+
+def _size(node: Node) -> int:
+    """How many questions a plan asks of each message."""
+    match node:
+        case All(nodes) | Any(nodes):
+            return sum(map(_size, nodes))
+        case Not(inner):
+            return _size(inner)
+        case Rows(condition):
+            return len(condition.values)
+    return 1
+
+
 def _read_headers(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Header, left: set[int]) -> set[int]:
     if node.hint:
         seen = scan.column(tx, *view, left, Column.ENVELOPE)
@@ -359,10 +414,10 @@ def _read_headers(tx: Tx, blobs: BlobKeeper, view: tuple[int, int], node: Header
     return {uid for uid, letter in letters.items() if known.get(letter)}
 
 
-def _ask(tx: Tx, view: tuple[int, int], questions: Sequence[words.Question]) -> tuple[list[set[int]], list[int]]:
-    """For each question the letters the index knows of, and the letters it has not read yet, on one snapshot."""
-    answers = [index.find(tx, view[0], question) for question in questions]
-    return [found.letters for found in answers], answers[0].pending
+def _ask(tx: Tx, view: tuple[int, int], question: words.Question) -> tuple["array[int]", list[int]]:
+    """The messages that the index knows to answer, and the letters it has not read yet, on one snapshot."""
+    found = index.find(tx, view[0], question)
+    return scan.uids_of(tx, *view, found.letters), found.pending
 
 
 def _questions(node: Node) -> Iterable[words.Question]:
@@ -376,7 +431,7 @@ def _questions(node: Node) -> Iterable[words.Question]:
             yield from _questions(inner)
 
 
-def _answered(node: Node, known: dict[words.Question, frozenset[int]]) -> Node:
+def _answered(node: Node, known: dict[words.Question, "array[int]"]) -> Node:
     match node:
         case Words(question):
             return Uids(known[question])
@@ -396,12 +451,25 @@ async def _look_up(session: Session, node: Node) -> Node:
         return node
     services, view = session.services, session.view()
     where = view.account_id, view.mailbox_id
-    letters, waiting = await services.db.read(_ask, where, questions)
+    if len(questions) > MAX_QUESTIONS:
+        raise Refused("search-too-many-texts", limit=MAX_QUESTIONS)
+    # One by one: what a word finds may be half of a very large mailbox.
+    uids: list[array[int]] = []
+    pending: dict[int, None] = {}
+    for question in questions:
+        known, more = await turns.read(session, _ask, where, question)
+        uids.append(known)
+        pending.update(dict.fromkeys(more))
+    waiting = list(pending)
+    letters: list[set[int]] = [set() for _ in questions]
     with Progress(session):
         for at in range(0, len(waiting), WAITING):
-            found = await services.db.read(_match, services.blobs, waiting[at : at + WAITING], questions)
+            portion = waiting[at : at + WAITING]
+            found = await turns.read(session, _match, services.blobs, portion, questions)
             letters = [known | more for known, more in zip(letters, found, strict=True)]
-    uids = [frozenset(await services.db.read(scan.uids_of, *where, found)) for found in letters]
+    for at, found_late in enumerate(letters):
+        if found_late:
+            uids[at] = join(uids[at], await turns.read(session, scan.uids_of, *where, found_late))
     return _answered(node, dict(zip(questions, uids, strict=True)))
 
 
@@ -415,22 +483,22 @@ async def _find(session: Session, node: Node) -> "array[int]":
     where = view.account_id, view.mailbox_id
     candidates = view.uids[:]
     nodes = node.nodes if isinstance(node, All) else (node,)
-    for each in nodes:
-        if isinstance(each, Uids):
-            candidates = meet(candidates, sorted(each.uids))
-    if all(isinstance(each, Uids) for each in nodes):
+    given = [each for each in nodes if isinstance(each, Uids | Spans)]
+    candidates = await turns.walk(session, len(candidates) * len(given), _picked, candidates, given)
+    if len(given) == len(nodes):
         return candidates
     cost = _cost(node)
     if cost == _COSTS[Rows] and len(candidates) <= FEW:
         return array("I", sorted(await services.db.look(_narrow, services.blobs, where, node, set(candidates))))
     size = PORTION_BYTES if cost == _COSTS[Header] else PORTION
+    size = max(size // (1 + _size(node) // QUESTIONS), FEWEST)  # each read is short, however large the program
     found = array("I")
     with Progress(session, len(candidates)) as progress:
         for at in range(0, len(candidates), size):
             progress.done = at
             portion = set(candidates[at : at + size])
             if cost:
-                portion = await services.db.read(_narrow, services.blobs, where, node, portion)
+                portion = await turns.read(session, _narrow, services.blobs, where, node, portion)
             else:
                 portion = _narrow_known(node, portion)
                 await asyncio.sleep(0)  # the others have their turn
@@ -441,8 +509,8 @@ async def _find(session: Session, node: Node) -> "array[int]":
 def _narrow_known(node: Node, left: set[int]) -> set[int]:
     """`_narrow` of a plan that needs no store."""
     match node:
-        case Uids(uids):
-            return left & uids
+        case Uids() | Spans():
+            return _known(node, left)
         case All(nodes):
             for each in nodes:
                 left = _narrow_known(each, left)
@@ -472,11 +540,11 @@ async def run(session: Session, command: Search, by_uid: bool) -> Done:
     returns = command.returns
     if returns is None and session.rev2:
         returns = ("ALL",)
-    chosen = found if returns is None else array("I", sorted(spoken_of(found, returns, command.partial)))
+    chosen = found if returns is None else _chosen(found, returns, command.partial)
     if saves:
         view.saved = chosen
     highest = await highest_modseq(session, command.key, chosen)
-    numbers = found if by_uid else view.numbers(found)
+    numbers = found if by_uid else await turns.walk(session, len(found), view.numbers, found)
     if returns is None:
         await tell_plainly(session, b"SEARCH", numbers, highest)
     elif returns != ("SAVE",):
@@ -504,6 +572,11 @@ async def highest_modseq(session: Session, key: SearchKey, uids: Collection[int]
 
 def asks_modseq(key: SearchKey) -> bool:
     return key.name == "MODSEQ" or any(map(asks_modseq, key.keys))
+
+
+def _chosen(found: "array[int]", returns: Sequence[str], partial: tuple[int, int] | None) -> "array[int]":
+    spoken = spoken_of(found, returns, partial)
+    return found if spoken is found else array("I", sorted(spoken))
 
 
 def spoken_of(found: "array[int]", returns: Sequence[str], partial: tuple[int, int] | None) -> Collection[int]:

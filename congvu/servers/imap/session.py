@@ -10,6 +10,7 @@ import asyncio
 import re
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
@@ -24,11 +25,12 @@ from congvu.codec.imap_names import encode_utf7
 from congvu.codec.imap_words import Bad, BadCharset, TooBig, TooLong, Words, tag_of
 from congvu.codec.lines import WEB, LineTooLong
 from congvu.mailstore import changes, mailbox
+from congvu.servers.imap import turns
 from congvu.servers.imap.codes import RESPONSE_CODES, SYNTAX
 from congvu.servers.imap.guest import lacking
 from congvu.servers.imap.reading import CHUNK, Farewell, Reading
 from congvu.servers.imap.services import Services, Underway, Watch
-from congvu.servers.imap.view import News, Selected, flags_lines, read_news
+from congvu.servers.imap.view import News, Selected, TooMuch, flags_lines, read_news
 from congvu.servers.listen import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
 A = TypeVar("A")
@@ -37,7 +39,7 @@ LOOK_SECONDS = 1.0  # the change log is read after a command when it was hinted 
 POLL_SECONDS = (
     120.0  # IDLE looks so often although nobody hinted: hints may be lost, a missed letter is not found so late
 )
-FEW_CHANGES = 20  # changes that are read on the spot: one may speak of thousands of messages, but then was made by hand
+FEW_CHANGES = 20  # changes that are read on the spot, unless one speaks of more messages than FEW
 FEW = 200  # messages whose rows are read on the spot: less work than to hand it to another thread
 
 
@@ -568,8 +570,10 @@ class Session:
         last = await db.look(changes.highest, view.account_id)
         if last == view.modseq:
             return None
-        read = db.look if last - view.modseq <= FEW_CHANGES else db.read
-        return await read(read_news, *where, tuple(view.own), view.reader)
+        if last - view.modseq <= FEW_CHANGES:
+            with suppress(TooMuch):
+                return await db.look(read_news, *where, tuple(view.own), view.reader, FEW)
+        return await turns.read(self, read_news, *where, tuple(view.own), view.reader)
 
     async def look(self, tell: Tell, own: bool = False) -> None:
         """Tells the client what happened in the selected mailbox, and what else NOTIFY asked for. `own`: messages went

@@ -8,17 +8,16 @@ are made one after the other in a worker. Must never tell EXPUNGE.
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import islice
-from weakref import WeakKeyDictionary
 
 from congvu.base.failure import Refused
 from congvu.codec.imap import Sort, Thread
 from congvu.codec.imap_thread import Letters, ordered_subject, references, render
 from congvu.mailstore import sorting
 from congvu.mailstore.sorting import Key, Run
-from congvu.servers.imap import search
+from congvu.servers.imap import search, turns
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.session import Done, Session
 from congvu.servers.imap.view import Selected
@@ -31,17 +30,11 @@ MAX_THREAD = 2_000_000  # messages of one THREAD: some hundred bytes each while 
 PIECES = 10_000  # of a THREAD's answer, written at once
 
 _ALGORITHMS = {"ORDEREDSUBJECT": ordered_subject, "REFERENCES": references}
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def _turn(total: int) -> AsyncIterator[None]:
-    """Large answers wait for each other, so that the memory of one is the memory of all."""
-    if total <= LARGE:
-        yield
-        return
-    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-        yield
+def _turn(session: Session, total: int) -> AbstractAsyncContextManager[None]:
+    """Large answers wait for each other."""
+    return turns.large(session) if total > LARGE else nullcontext()
 
 
 # SORT
@@ -59,7 +52,7 @@ async def _sort(session: Session, command: Sort, by_uid: bool) -> Done:
     view = session.view()
     found = await search.matching(session, command.key)
     with Progress(session, len(found)) as progress:
-        async with _turn(len(found)):
+        async with _turn(session, len(found)):
             ordered = await _sorted(session, found, [(Key[key.name], key.reverse) for key in command.keys], progress)
     chosen = found if command.returns is None else search.spoken_of(ordered, command.returns, command.partial)
     highest = await search.highest_modseq(session, command.key, chosen)
@@ -81,7 +74,7 @@ async def _sorted(
     for at in range(0, len(found), PORTION):
         progress.done = at
         portion = found[at : at + PORTION]
-        runs.append(await session.services.db.read(sorting.run, view.account_id, view.mailbox_id, portion, keys, room))
+        runs.append(await turns.read(session, sorting.run, view.account_id, view.mailbox_id, portion, keys, room))
     return await asyncio.to_thread(lambda: array("I", sorting.merged(runs)))
 
 
@@ -107,12 +100,13 @@ async def _thread(session: Session, command: Thread, by_uid: bool) -> Done:
     if len(found) > MAX_THREAD:
         raise Refused("thread-too-many", limit=MAX_THREAD)
     with Progress(session, len(found)) as progress:
-        async with _turn(len(found)):
+        async with _turn(session, len(found)):
             uids, letters = await _letters(session, found, progress)
             forest = await asyncio.to_thread(_ALGORITHMS[command.algorithm], letters)
             del letters
     # The turn is over: who reads slowly must not make others wait.
-    number: Callable[[int], int] = uids.__getitem__ if by_uid else view.numbers(uids).__getitem__
+    numbers = uids if by_uid else await turns.walk(session, len(uids), view.numbers, uids)
+    number: Callable[[int], int] = numbers.__getitem__
     pieces = render(forest, number)
     session.send(b"* THREAD", b" " * bool(uids))
     while piece := await asyncio.to_thread(_some, pieces):
@@ -128,9 +122,8 @@ async def _letters(session: Session, found: "array[int]", progress: Progress) ->
     uids, letters = array("I"), Letters()
     for at in range(0, len(found), PORTION):
         progress.done = at
-        there, more = await session.services.db.read(
-            sorting.letters, view.account_id, view.mailbox_id, found[at : at + PORTION], ancestors
-        )
+        portion = found[at : at + PORTION]
+        there, more = await turns.read(session, sorting.letters, view.account_id, view.mailbox_id, portion, ancestors)
         uids.extend(there)
         letters.extend(more)
     return uids, letters

@@ -23,7 +23,7 @@ from congvu.servers.imap.guest import Guest
 
 _FLAG_TEXT = tuple(" ".join(name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1) for flags in range(32))
 _LIMIT = 10_000  # changes read at once; a session that slept longer reads on in further rounds of the same transaction
-_ROWS = 10_000  # messages whose flags changed that are told at once: somebody may have changed a million
+_ROWS = 10_000  # messages that are told of at once: somebody may have changed or removed a million
 _RANGES = 2_000  # of one VANISHED: some 40,000 bytes
 _PIECE = 500  # UIDs further apart than this are looked up by ranges of their own
 
@@ -36,6 +36,10 @@ def flags_text(flags: int, keywords: str, recent: bool = False) -> str:
     if recent:
         parts.append("\\Recent")
     return " ".join(parts)
+
+
+class TooMuch(Exception):
+    """There is more news than was to be read on the spot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +145,23 @@ class Selected:
     def resolve(self, wanted: SequenceSet, by_uid: bool) -> "array[int]":
         """The UIDs of the view that a set names, ascending, each once.
 
-        UIDs that do not exist are passed over (rfc9051 6.4.9); a sequence number beyond the view is `Refused`.
+        It may be the view's own array: nobody changes it. UIDs that do not exist are passed over (rfc9051 6.4.9); a
+        sequence number beyond the view is `Refused`.
         """
-        uids = self.uids
         if wanted.saved:
-            return meet(uids, self.saved)
+            return meet(self.uids, self.saved)
+        stretches = self.stretches(wanted, by_uid)
+        if stretches == [(0, len(self.uids))]:
+            return self.uids  # the view does not change while a command runs
+        found = array("I")
+        for start, end in stretches:
+            found.extend(self.uids[start:end])
+        return found
+
+    def stretches(self, wanted: SequenceSet, by_uid: bool) -> list[tuple[int, int]]:
+        """Where in `uids` the messages lie that a set names: half open, ascending, none touching the next. As much
+        memory as the set's text, however many messages there are."""
+        uids = self.uids
         total = len(uids)
         spans: list[tuple[int, int]] = []  # half open, positions in `uids`
         last = (uids[-1] if by_uid else total) if total else 0
@@ -162,15 +178,13 @@ class Selected:
                 start, end = low - 1, high
             if start < end:
                 spans.append((start, end))
-        if len(spans) == 1:
-            return uids[spans[0][0] : spans[0][1]]
         spans.sort()
-        found = array("I")
-        reached = 0
+        found: list[tuple[int, int]] = []
         for start, end in spans:
-            if end > reached:
-                found.extend(uids[max(start, reached) : end])
-                reached = end
+            if found and start <= found[-1][1]:
+                found[-1] = (found[-1][0], max(found[-1][1], end))
+            else:
+                found.append((start, end))
         return found
 
     def tell(
@@ -265,11 +279,12 @@ def flags_lines(keywords: Iterable[str], read_only: bool, rights: str = ALL) -> 
 
 
 def read_news(
-    tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collection[int] = (), reader: int = 0
+    tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collection[int] = (), reader: int = 0, most: int = 0
 ) -> News | None:
     """What the change log says of one mailbox after `modseq`; None when there is nothing.
 
-    Flag changes of the modseqs in `own` are left out. `reader` as in `across.Place`.
+    Flag changes of the modseqs in `own` are left out. `reader` as in `across.Place`. Raises `TooMuch` where changes
+    speak of more messages than `most`, if that is given.
     """
     box = mailbox.get(tx, account_id, mailbox_id)
     if box is None:
@@ -281,10 +296,15 @@ def read_news(
     vanished: set[int] = set()
     flags: set[int] = set()
     reached = modseq
+    spoken = 0
     for change in _changes(tx, account_id, mailbox_id, modseq):
-        if len(flags) >= _ROWS and change.modseq > reached:
+        if spoken >= _ROWS and change.modseq > reached:
             break
         reached = max(reached, change.modseq)
+        if change.modseq not in own:
+            spoken += sum(high - low + 1 for low, high in uidset.ranges(change.uids))
+            if most and spoken > most:
+                raise TooMuch
         match change.kind:
             case changes.Kind.APPEARED:
                 appeared.update(uidset.decode(change.uids))
