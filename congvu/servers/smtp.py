@@ -437,6 +437,8 @@ class _Session:
             else:
                 if isinstance(more, smtp.Rcpt):
                     run.append(more)
+        if len(run) > TURN:  # as much work as a slice; who tries out names sends thousands ahead
+            await self._stream.others_first()
         room = self._config.limits.recipients - len(letter.recipients)
         asked = [r for r in run if isinstance(r, smtp.Rcpt)][: max(room, 0)]
         answers: list[Recipient | Refused | NotNow] = []
