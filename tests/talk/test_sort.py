@@ -96,7 +96,8 @@ def test_answers_of_esort(box: Box) -> None:
     assert said("PARTIAL -1:-2 COUNT") == b"PARTIAL (-1:-2 4,2) COUNT 5\r\n"
     assert said("PARTIAL 6:9") == b"PARTIAL (6:9 NIL)\r\n"
     box.db.write_now(message.store, 1, 1, [3, 4], message.Op.ADD, message.SEEN, (), NOW)
-    assert box.sort("(SIZE) UTF-8 MODSEQ 7") == b"* SORT 4 3 (MODSEQ 7)\r\n"
+    highest = b"* OK [HIGHESTMODSEQ 1] Highest\r\n"  # rfc7162 3.1: once, with what makes the session know of it
+    assert box.sort("(SIZE) UTF-8 MODSEQ 7") == highest + b"* SORT 4 3 (MODSEQ 7)\r\n"
     assert box.sort("RETURN (MIN) (SIZE) UTF-8 MODSEQ 1") == b'* ESEARCH (TAG "t1") UID MIN 2 MODSEQ 3\r\n'
     assert box.sort("RETURN (COUNT) (SIZE) UTF-8 KEYWORD x") == b'* ESEARCH (TAG "t1") UID COUNT 0\r\n'
 

@@ -78,12 +78,12 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
         raise Bad("ENABLE QRESYNC expected before")  # rfc7162 3.2.5
     if command.resync is not None and command.resync.match is not None and session.uid_only:
         raise Refused("uid-required")  # rfc9586 3: what it matches are sequence numbers
-    if "CONDSTORE" in command.params:
-        session.enable("CONDSTORE")
     db = session.services.db
     if session.selected is not None:
         await session.deselect()
         session.untagged("OK", "CLOSED", "imap-closed")
+    if "CONDSTORE" in command.params:
+        session.enable("CONDSTORE")
     sharing = session.services.sharing
     seat = await db.look(sharing.need, session.who, command.mailbox, "r")
     read = db.look if seat.box.messages <= FEW else db.read
@@ -356,6 +356,9 @@ def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) ->
     if recursive:
         known |= dict.fromkeys(sorted(above_subscribed - known.keys()))
     patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
+    # A name that is not asked for itself is told for the sake of those below it that are not told (rfc5258 3.5).
+    untold = [name for name in subscribed if not any(pattern.matches(name) for pattern in patterns)]
+    above_untold = {parent for name in untold for parent in _parents(name)} if recursive else set()
     tell_subscribed = only_subscribed or "SUBSCRIBED" in command.returns
     for name in known:
         if not any(pattern.matches(name) for pattern in patterns):
@@ -364,7 +367,7 @@ def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) ->
         role = USES.get(box.role, "") if box else ""
         chosen = not (only_subscribed and name not in subscribed) and not ("SPECIAL-USE" in command.select and not role)
         child_info = recursive and only_subscribed and name in above_subscribed
-        if not chosen and not child_info:
+        if not chosen and not (child_info and name in above_untold):
             continue
         said = [] if box else ["\\NonExistent"]
         said.append("\\HasChildren" if name in parents else "\\HasNoChildren")

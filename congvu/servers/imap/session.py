@@ -208,9 +208,12 @@ class Session:
         return self.uid_only or "QRESYNC" in self.enabled
 
     def enable(self, *words: str) -> None:
+        before = self.condstore
         self.enabled = self.enabled.union(words)
         if "QRESYNC" in words:
             self.enabled |= {"CONDSTORE"}  # rfc7162 3.2.3
+        if self.condstore and not before and self.selected is not None:
+            self.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % max(self.selected.highest, 1))  # rfc7162 3.1
 
     def may_show_password(self) -> bool:
         """May a password cross this connection? (rfc9051 6.2.3)"""
