@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -834,6 +835,35 @@ def test_a_right_that_ends_ends_what_is_under_way(program: Program, monkeypatch:
             sharing.left = 1
             assert (await reader.ask(command))[-1].startswith(b"t NO [NOPERM]"), command
         assert b"* STATUS INBOX (MESSAGES 4 DELETED 4)" in await owner.ask(b"STATUS INBOX (MESSAGES DELETED)")
+
+    talk(program, go)
+
+
+def test_what_was_read_ahead_stays_when_the_right_has_ended(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "CHUNK_BODIES", 1)
+    program.sharing = sharing = Fading(program.config, Profile("test", {}))
+    read, portions = fetch._read, []
+
+    async def and_end(*args: Any) -> Any:
+        found = await read(*args)
+        portions.append(found)
+        if len(portions) == 3:  # has been read, and not left
+            sharing.left = 0
+        return found
+
+    monkeypatch.setattr(fetch, "_read", and_end)
+
+    async def go(listener: Listener) -> None:
+        owner, reader = await signed_in(listener), await Client.to(listener)
+        await reader.line()
+        await reader.ask(f'LOGIN binh@angiang.gov.vn "{PASSWORD}"'.encode())
+        for _ in range(6):
+            await append(owner)
+        await owner.ask(b"SETACL INBOX binh@angiang.gov.vn lr")
+        await reader.ask(b'SELECT "Ng&AbAe3Q-i kh&AOE-c/an/INBOX"')
+        lines = await reader.ask(b"FETCH 1:6 (UID BODY.PEEK[TEXT])")
+        assert sum(line.endswith(b"BODY[TEXT] {10}") for line in lines) in {1, 2}
+        assert lines[-1].startswith(b"t NO [NOPERM]")
 
     talk(program, go)
 

@@ -431,8 +431,6 @@ def _start(session: Session, wanted: Wanted, uids: "array[int]") -> asyncio.Task
 
 async def _read(session: Session, wanted: Wanted, uids: "array[int]", newly: frozenset[int]) -> Rendered:
     services = session.services
-    if (guest := session.view().guest) is not None:
-        await guest.still_reads()  # what is under way ends with the right to it
     numbers = uids if session.uid_only else _numbers(session.view(), uids)
     if wanted.contents and len(uids) == 1:
         # What most clients ask for, and mostly of a letter that has just come or been looked at.
@@ -496,6 +494,8 @@ def _unseen(tx: Tx, wanted: Wanted, uids: "array[int]") -> tuple[int, list[int]]
 
 
 async def _write(session: Session, answer: Rendered, total: _Total) -> None:
+    if (guest := session.view().guest) is not None:
+        await guest.still_reads()  # now: what was read ahead does not leave when the right to it has ended meanwhile
     session.announce(answer.keywords)
     for piece in answer.pieces:
         if isinstance(piece, Stretch):
