@@ -12,7 +12,7 @@ from congvu.base.failure import NotNow
 from congvu.codec import mime, uidset
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
-from congvu.mailstore import seen
+from congvu.mailstore import outline, seen
 from congvu.mailstore.changes import Kind
 
 # Each statement returns rows that must not exist, with the sentence they fill.
@@ -183,14 +183,15 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
         strange = {word.lower() for word in used.split()} - {word.lower() for word in known.split()}
         if strange:
             yield f"account {account} mailbox {box}: messages have keywords it does not know: {sorted(strange)}"
-    for letter, hash_, size, prefix, parts, blob_size in tx.each(
-        "SELECT l.id, l.hash, l.size, length(l.prefix), l.parts, b.size FROM letter l JOIN blob b ON b.hash = l.hash"
+    for letter, hash_, size, prefix, packed, envelope, parts, blob_size in tx.each(
+        "SELECT l.id, l.hash, l.size, length(l.prefix), l.outline, l.envelope, l.parts, b.size FROM letter l"
+        " JOIN blob b ON b.hash = l.hash"
     ):
         if size != prefix + blob_size:
             found = prefix + blob_size
             yield f"letter {letter}: says {size} bytes, its prefix and blob {bytes(hash_).hex()[:16]} have {found}"
         try:
-            root = mime.unpack_parts(bytes(parts))
+            root = mime.unpack_parts(outline.unpack(packed, envelope, parts).parts)
         except ValueError:
             yield f"letter {letter}: its parts cannot be read"
         else:

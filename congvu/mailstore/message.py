@@ -22,7 +22,7 @@ from congvu.codec.mime import Scan
 from congvu.codec.subjects import BaseSubject
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
-from congvu.mailstore import changes, seen
+from congvu.mailstore import changes, outline, seen
 from congvu.mailstore.changes import Kind
 
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
@@ -162,8 +162,8 @@ def keep_letters(tx: Tx, letters: Sequence[NewLetter], now: float) -> None:
 
 # The columns of a letter that its bytes say; a repair works them out anew.
 PARSED = (
+    "outline",
     "envelope",
-    "structure",
     "parts",
     "sent",
     "subject",
@@ -178,9 +178,9 @@ PARSED = (
 def parsed(scan: Scan) -> tuple[object, ...]:
     """The values of `PARSED`."""
     return (
-        scan.envelope,
-        scan.structure,
-        scan.parts,
+        outline.pack(scan.envelope, scan.structure, scan.parts),
+        b"",  # and the parts: of rows from before
+        b"",
         scan.sent,
         scan.subject,
         scan.sender,
@@ -411,10 +411,10 @@ def rows(tx: Tx, account_id: int, mailbox_id: int, low: int, high: int) -> list[
 def bodies(tx: Tx, letter_ids: Iterable[int]) -> dict[int, Body]:
     """How to read these letters."""
     return {
-        r[0]: Body(r[0], Blob(r[1], r[2], r[3]), r[4], r[5])
+        r[0]: Body(r[0], Blob(r[1], r[2], r[3]), r[4], outline.parts_of(r[5], r[6]))
         for r in tx.all(
-            "SELECT l.id, b.hash, b.size, b.place, l.prefix, l.parts FROM letter l JOIN blob b ON b.hash = l.hash"
-            " WHERE l.id IN (?*)",
+            "SELECT l.id, b.hash, b.size, b.place, l.prefix, l.outline, l.parts FROM letter l"
+            " JOIN blob b ON b.hash = l.hash WHERE l.id IN (?*)",
             list(letter_ids),
         )
     }

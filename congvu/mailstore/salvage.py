@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from email.utils import mktime_tz, parsedate_tz
 from re import MULTILINE
 from re import compile as regex
+from typing import cast
 
 from congvu.base.clock import Clock, Identifiers
 from congvu.codec import mime
 from congvu.db import audit
 from congvu.db.blobs import Blob, BlobKeeper
 from congvu.db.engine import Database, Row, Tx
-from congvu.mailstore import check, message, repair, search
+from congvu.mailstore import check, message, outline, repair, search
 from congvu.mailstore.message import NewLetter, Target
 
 _AT_ONCE = 50  # letters scanned between two transactions
@@ -117,7 +118,7 @@ class Repair:
                     continue
                 scan = as_kept(bytes(prefix), mime.scan(self._blobs.read(Blob(bytes(hash_), size, place))))
                 true = (*message.parsed(scan), len(prefix) + size)
-                if true != tuple(bytes(v) if isinstance(v, memoryview) else v for v in kept):
+                if _told(true) != _told(kept):
                     changed.append((*true, letter))
             if changed:
                 said = [
@@ -190,6 +191,15 @@ def _some_letters(tx: Tx, after: int) -> list[Row]:
         after,
         _AT_ONCE,
     )
+
+
+def _told(values: Sequence[object]) -> tuple[object, ...]:
+    """What the columns say: a packed value is not the same with every version of the library."""
+    packed, envelope, parts, *others = values
+    try:
+        return (outline.unpack(cast(bytes, packed), cast(bytes, envelope), cast(bytes, parts)), *others)
+    except ValueError:
+        return ()
 
 
 def _rewrite_letters(tx: Tx, rows: Sequence[Row], said: Sequence[str], who: str, now: float) -> None:

@@ -7,7 +7,7 @@ decided by the engine, so that fifty thousand messages cost some milliseconds; o
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, lru_cache
@@ -16,6 +16,7 @@ from typing import Any
 
 from congvu.base.vietnamese import fold
 from congvu.db.engine import Tx
+from congvu.mailstore import outline
 
 _FEW = 2_000  # letters that are looked up one by one; with more of them the mailbox is read once
 # Conditions joined side by side; more are joined in groups. a AND b AND c … is as deep as it is long to an engine, and
@@ -159,15 +160,41 @@ class Column(Enum):
     SUBJECT = "l.subject"
     SENDER = "l.sender"
     RECIPIENTS = "l.recipients"
-    ENVELOPE = "l.envelope"
-    STRUCTURE = "l.structure"
     PREVIEW = "l.preview"  # RFC 8970
-    DATE = "substr(l.envelope, 1, 60)"  # the Date: header as it was written stands first in an ENVELOPE
+    ENVELOPE = "envelope"  # these two are unpacked from l.outline
+    STRUCTURE = "structure"
+
+
+_OUTLINED = frozenset((Column.ENVELOPE, Column.STRUCTURE))
+
+
+def _names(columns: tuple[Column, ...]) -> str:
+    """What is read for these columns; `_opened` makes them of it."""
+    plain = [each.value for each in columns if each not in _OUTLINED]
+    return ", ".join(plain if len(plain) == len(columns) else [*plain, "l.outline", "l.envelope"])
+
+
+def _opened(rows: list[tuple[Any, ...]], columns: tuple[Column, ...]) -> list[tuple[Any, ...]]:
+    if not rows or _OUTLINED.isdisjoint(columns):
+        return rows
+    *plain, packed, envelopes = zip(*rows, strict=True)
+    outlines = outline.unpack_all(packed, envelopes)
+    left = iter(plain)
+    values: list[Iterable[Any]] = []
+    for each in columns:
+        match each:
+            case Column.ENVELOPE:
+                values.append([of and of.envelope for of in outlines])
+            case Column.STRUCTURE:
+                values.append([of and of.structure for of in outlines])
+            case _:
+                values.append(next(left))
+    return list(zip(*values, strict=True))
 
 
 @lru_cache(maxsize=256)
 def _table(columns: tuple[Column, ...]) -> str:
-    names = ", ".join(each.value for each in columns)
+    names = _names(columns)
     joined = " LEFT JOIN letter l ON l.id = m.letter_id" if "l." in names else ""
     return (
         f"SELECT {names} FROM message m{joined} WHERE m.account_id = ? AND m.mailbox_id = ?"  # noqa: S608  constants
@@ -180,9 +207,9 @@ def table(
 ) -> list[tuple[Any, ...]]:
     """These columns of the messages with UIDs from `low` to `high`, ascending. The caller bounds the range.
 
-    What stands with a letter is None where the letter's row is missing.
+    What stands with a letter is None where the letter's row is missing or damaged.
     """
-    return tx.all(_table(columns), account_id, mailbox_id, low, high)
+    return _opened(tx.all(_table(columns), account_id, mailbox_id, low, high), columns)
 
 
 def marks(tx: Tx, account_id: int, mailbox_id: int, low: int, high: int) -> tuple[list[str], int]:
@@ -213,15 +240,16 @@ def column(tx: Tx, account_id: int, mailbox_id: int, uids: Collection[int], want
     """UID and one value for each of these messages; where they lie close, also for those that lie between."""
     low, high = min(uids), max(uids)
     close = high - low < 4 * len(uids)
-    rows: list[tuple[int, Any]] = tx.all(
-        f"SELECT m.uid, {wanted.value} FROM message m JOIN letter l ON l.id = m.letter_id"  # noqa: S608  constants
+    columns = (Column.UID, wanted)
+    rows = tx.all(
+        f"SELECT {_names(columns)} FROM message m JOIN letter l ON l.id = m.letter_id"  # noqa: S608  constants
         f" WHERE m.account_id = ? AND m.mailbox_id = ? AND m.uid {'BETWEEN ? AND ?' if close else 'IN (?*)'}"
         " ORDER BY m.uid",
         account_id,
         mailbox_id,
         *((low, high) if close else (list(uids),)),
     )
-    return rows
+    return [(uid, value) for uid, value in _opened(rows, columns) if value is not None]
 
 
 @cache

@@ -15,6 +15,7 @@ from congvu.base.vietnamese import fold_words, marked, words
 from congvu.codec import mime
 from congvu.db.blobs import Blob
 from congvu.db.engine import IndexedText, Tx
+from congvu.mailstore.outline import parts_of
 
 SHARED = 0  # the account under which letters for many are indexed
 
@@ -158,9 +159,9 @@ def indexed_text(owner: int, text: Text, doc: int) -> IndexedText:
 def sources(tx: Tx, letters: Iterable[int]) -> list[Source]:
     """What `prepare` needs of these letters, in ascending order."""
     return [
-        Source(r[0], Blob(bytes(r[1]), r[2], r[3]), bytes(r[4]), r[5], r[6], r[7], bool(r[8]))
+        Source(r[0], Blob(bytes(r[1]), r[2], r[3]), parts_of(r[4], r[5]), r[6], r[7], r[8], bool(r[9]))
         for r in tx.all(
-            "SELECT l.id, b.hash, b.size, b.place, l.parts, l.subject, l.sender, l.recipients, l.shared"
+            "SELECT l.id, b.hash, b.size, b.place, l.outline, l.parts, l.subject, l.sender, l.recipients, l.shared"
             " FROM letter l JOIN blob b ON b.hash = l.hash WHERE l.id IN (?*) ORDER BY l.id",
             list(letters),
         )

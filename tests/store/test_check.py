@@ -27,7 +27,7 @@ DAMAGE = [
     ("DELETE FROM letter", "its letter"),
     ("DELETE FROM blob", "no blob"),
     ("UPDATE blob SET size = size + 1", "its prefix and blob"),
-    ("UPDATE letter SET parts = prefix", "parts cannot be read"),
+    ("UPDATE letter SET outline = prefix", "parts cannot be read"),
     ("UPDATE text_cursor SET indexed = 99", "text index has read to 99"),
     ("DELETE FROM text_doc", "knows nothing of letter"),
     ("UPDATE text_doc SET letter_id = 7 WHERE account_id = 1 AND doc = 1", "which is in no mailbox"),

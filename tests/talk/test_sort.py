@@ -13,6 +13,7 @@ from congvu.mailstore import message, sorting
 from congvu.servers.imap import progress, sort
 from congvu.servers.imap.session import Session
 from congvu.servers.listen import Gone
+from tests.store.test_outline import as_before_schema_6
 from tests.talk.letters import NOW, Box, opened
 
 LETTERS = [
@@ -36,13 +37,18 @@ def fill(box: Box) -> None:
         box.put(content(subject, sender, to, cc, date, number, size), NOW + received)
 
 
+def make_old(box: Box) -> None:
+    box.db.write_now(as_before_schema_6)
+    box.db.write_now(lambda tx: tx.run("UPDATE letter SET sort_subject = NULL, thread_keys = NULL"))
+
+
 @pytest.fixture(params=["kept", "old"])
 def box(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Box]:
     """`old`: letters of before schema 4."""
     with opened(tmp_path) as box:
         fill(box)
         if request.param == "old":
-            box.db.write_now(lambda tx: tx.run("UPDATE letter SET sort_subject = NULL, thread_keys = NULL"))
+            make_old(box)
         yield box
 
 
@@ -169,7 +175,7 @@ def test_threads_of_old_letters(tmp_path: Path) -> None:
         box.put(b"\r\n")
         wanted = box.thread("REFERENCES UTF-8 ALL")
         assert wanted == b"* THREAD (1 2)(3)\r\n"
-        box.db.write_now(lambda tx: tx.run("UPDATE letter SET sort_subject = NULL, thread_keys = NULL"))
+        make_old(box)
         assert box.thread("REFERENCES UTF-8 ALL") == wanted
 
 

@@ -257,7 +257,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 def sent_day(envelope: bytes) -> int | None:
     """The day of the Date: header as it is written there, whatever its time and zone (rfc9051 6.4.4 SENTON)."""
-    found = _DATE.search(envelope)
+    found = _DATE.search(envelope, 0, 60)  # the Date: header stands first
     month = _MONTH.get(found[2].lower()) if found else None
     if found is None or month is None:
         return None
@@ -272,7 +272,7 @@ def _sent(holds: Callable[[int], bool]) -> Node:
         days = ((uid, sent_day(value)) for uid, value in pairs)
         return [uid for uid, day in days if day is not None and holds(day)]
 
-    return Values(Column.DATE, pick)
+    return Values(Column.ENVELOPE, pick)
 
 
 def _words(text: str, where: words.Field) -> Node:
