@@ -53,15 +53,12 @@ def receive(tx: Tx, deliveries: Sequence[Delivery], now: float) -> list[dict[int
     log: list[tuple[int, int, int, str]] = []
     for account in accounts:
         numbers = coming[account]
-        if account not in held:
-            why = Refused("no-such-mailbox")
-            room = 0
-        else:
-            modseq, messages, uid = held[account]
-            why = Refused("too-many-letters", limit=MAX_MESSAGES)
-            room = max(0, MAX_MESSAGES - messages)
+        modseq, messages, uid = held.get(account, (0, MAX_MESSAGES, 0))
+        room = max(0, MAX_MESSAGES - messages)
         for number in numbers[room:]:
-            refused[number][account] = why
+            refused[number][account] = (
+                Refused("too-many-letters", limit=MAX_MESSAGES) if account in held else Refused("no-such-mailbox")
+            )
         numbers = numbers[:room]
         if numbers:
             modseq += 1

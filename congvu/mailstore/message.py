@@ -588,7 +588,7 @@ def threads(tx: Tx, arriving: Sequence[tuple[NewLetter, int]]) -> list[int]:
 
     A thread, once given, never changes (rfc8474 5.2); references not yet seen are noted for letters that come late.
     """
-    keys = {letter.id: _keys(letter.scan) for letter, _ in arriving}
+    keys = {number: _keys(letter.scan) for number, letter in {letter.id: letter for letter, _ in arriving}.items()}
     known = _known_threads(tx, list(dict.fromkeys((a, k) for letter, a in arriving for k in keys[letter.id])))
     new: list[tuple[int, int, int]] = []
     found: list[int] = []
