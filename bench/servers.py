@@ -197,8 +197,8 @@ class Ours(Server):
             raise RuntimeError(f"{error}: {(self.folder / 'log').read_text()[-500:]}") from error
 
     def settle(self) -> None:
-        """SQLite's logs are copied back and cut off, as the server itself does when they are longer than some MB: what is
-        compared is what the mail takes, and not how much of it lies in a log besides."""
+        """SQLite's logs are copied back and cut off, as the server itself does when they are longer than some MB: what
+        is compared is what the mail takes, and not how much of it lies in a log besides."""
         super().settle()
         for file in self.mail.glob("congvu.db*"):
             if file.name in {"congvu.db", "congvu.db-text"}:
