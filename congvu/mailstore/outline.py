@@ -19,6 +19,7 @@ import zstandard
 
 _HEAD = struct.Struct("<BII")
 _PACKED = 1
+_OLD = b"("
 _LEVEL = -1  # without entropy coding: a tenth larger than level 1, and read in less than half the time
 # Useful words stand last: structures and headers as mail programs make them.
 _WORDS = (
@@ -47,6 +48,9 @@ _SHARED = zstandard.ZstdCompressionDict(_WORDS, dict_type=zstandard.DICT_TYPE_RA
 _SHARED.precompute_compress(level=_LEVEL)
 
 
+_DAMAGE = (zstandard.ZstdError, MemoryError, ValueError, IndexError, struct.error)
+
+
 class Outline(NamedTuple):
     """As `codec.mime.Scan` has them."""
 
@@ -73,12 +77,16 @@ def pack(envelope: bytes, structure: bytes, parts: bytes) -> bytes:
 
 def unpack(packed: bytes, envelope: bytes, parts: bytes) -> Outline:
     """`envelope`, `parts`: of a row from before. Raises `ValueError`: damaged."""
-    if packed[:1] == b"(":
+    if packed[:1] == _OLD:
         return Outline(envelope, packed, parts)
     try:
-        return _cut(packed, _tools.decompressor.decompress(packed[_HEAD.size :]))
-    except (zstandard.ZstdError, MemoryError, struct.error) as error:
+        kind, first, size = _HEAD.unpack_from(packed)
+        whole = _tools.decompressor.decompress(packed[_HEAD.size :])
+    except _DAMAGE as error:
         raise ValueError(f"an outline that cannot be read: {error}") from error
+    if kind != _PACKED or first + size > len(whole):
+        raise ValueError("an outline of another kind, or cut short")
+    return Outline(whole[:first], whole[first : first + size], whole[first + size :])
 
 
 def parts_of(packed: bytes, parts: bytes) -> bytes:
@@ -89,22 +97,27 @@ def parts_of(packed: bytes, parts: bytes) -> bytes:
         return b""
 
 
-def unpack_all(packed: Sequence[bytes | None], envelopes: Sequence[bytes | None]) -> list[Outline | None]:
-    """`unpack` of many; without their parts where a row is from before. None where there is no row, or a damaged
-    one."""
-    return [_one(of, envelope) for of, envelope in zip(packed, envelopes, strict=True)]
-
-
-def _cut(packed: bytes, whole: bytes) -> Outline:
-    kind, first, second = _HEAD.unpack_from(packed)
-    if kind != _PACKED or first + second > len(whole):
-        raise ValueError("an outline that cannot be read")
-    second += first
-    return Outline(whole[:first], whole[first:second], whole[second:])
-
-
-def _one(packed: bytes | None, envelope: bytes | None) -> Outline | None:
-    try:
-        return None if packed is None else unpack(packed, envelope or b"", b"")
-    except ValueError:
-        return None
+def heads(
+    packed: Sequence[bytes | None], envelopes: Sequence[bytes | None]
+) -> tuple[list[bytes | None], list[bytes | None]]:
+    """The ENVELOPEs and BODYSTRUCTUREs of many, at half of what `unpack` costs. None where there is no row, or a
+    damaged one."""
+    decompress, sizes, start = _tools.decompressor.decompress, _HEAD.unpack_from, _HEAD.size
+    first: list[bytes | None] = []
+    second: list[bytes | None] = []
+    for of, envelope in zip(packed, envelopes, strict=True):
+        try:
+            if of is None or of[0] != _PACKED:
+                raise ValueError("another kind")
+            whole = decompress(of[start:])
+            _, border, size = sizes(of)
+            if border + size > len(whole):
+                raise ValueError("cut short")
+        except _DAMAGE:
+            old = of is not None and of[:1] == _OLD
+            first.append(envelope if old else None)
+            second.append(of if old else None)
+        else:
+            first.append(whole[:border])
+            second.append(whole[border : border + size])
+    return first, second

@@ -178,17 +178,9 @@ def _opened(rows: list[tuple[Any, ...]], columns: tuple[Column, ...]) -> list[tu
     if not rows or _OUTLINED.isdisjoint(columns):
         return rows
     *plain, packed, envelopes = zip(*rows, strict=True)
-    outlines = outline.unpack_all(packed, envelopes)
+    opened = dict(zip((Column.ENVELOPE, Column.STRUCTURE), outline.heads(packed, envelopes), strict=True))
     left = iter(plain)
-    values: list[Iterable[Any]] = []
-    for each in columns:
-        match each:
-            case Column.ENVELOPE:
-                values.append([of and of.envelope for of in outlines])
-            case Column.STRUCTURE:
-                values.append([of and of.structure for of in outlines])
-            case _:
-                values.append(next(left))
+    values: list[Iterable[Any]] = [opened[each] if each in opened else next(left) for each in columns]
     return list(zip(*values, strict=True))
 
 
