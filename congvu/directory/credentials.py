@@ -28,10 +28,10 @@ from functools import cache
 
 import argon2
 import bcrypt
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
 from passlib.hash import md5_crypt, sha256_crypt, sha512_crypt
 
-from congvu.base.failure import Refused
+from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
 from congvu.codec import sasl
 from congvu.db.engine import Tx
@@ -61,8 +61,11 @@ class Stored:
 
 
 def hash_password(password: Secret) -> str:
-    """Argon2id with a fresh salt; about 25 ms of one core."""
-    return _hasher.hash(_prepared(password))
+    """Argon2id with a fresh salt; about 25 ms of one core. Raises `NotNow("too-busy")`: no memory for it."""
+    try:
+        return _hasher.hash(_prepared(password))
+    except HashingError as error:
+        raise NotNow("too-busy") from error
 
 
 def make(password: Secret) -> Stored:
@@ -103,7 +106,7 @@ def invent_password() -> Secret:
 
 
 def verify(stored: str, password: Secret) -> bool:
-    """Is this the password? A hash that is not understood fits none."""
+    """Is this the password? A hash that is not understood fits none. Raises `NotNow("too-busy")`."""
     try:
         check = _reader(stored)
     except Refused:
@@ -200,8 +203,10 @@ def _argon2(text: str) -> Check:
     def check(password: bytes) -> bool:
         try:
             return argon2.PasswordHasher().verify(text, password)
-        except (VerificationError, InvalidHashError):
+        except (VerifyMismatchError, InvalidHashError):
             return False
+        except VerificationError as error:  # no memory for it: nothing is known of the password
+            raise NotNow("too-busy") from error
 
     return check
 

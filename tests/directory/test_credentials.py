@@ -6,9 +6,10 @@ import hashlib
 import argon2
 import bcrypt
 import pytest
+from argon2.exceptions import VerificationError
 from passlib.hash import md5_crypt, sha256_crypt, sha512_crypt
 
-from congvu.base.failure import Refused
+from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
 from congvu.codec import sasl
 from congvu.directory import credentials
@@ -130,6 +131,17 @@ def test_our_own() -> None:
     keys = sasl.parse_keys(stored.scram)
     assert sasl.derive_keys(PASSWORD, keys.salt, keys.iterations) == keys
     assert PASSWORD not in repr(stored) + repr(Secret(PASSWORD))
+
+
+def test_who_finds_no_memory_is_not_told_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = credentials.hash_password(Secret("đúng"))
+
+    def no_memory(*_: object) -> bool:
+        raise VerificationError("Memory allocation error")
+
+    monkeypatch.setattr("argon2.PasswordHasher.verify", no_memory)
+    with pytest.raises(NotNow):
+        credentials.verify(stored, Secret("đúng"))
 
 
 def test_marks_typed_either_way_are_one_password() -> None:
