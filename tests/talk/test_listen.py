@@ -134,6 +134,18 @@ def test_listeners_share_the_places_of_a_process(run: Any) -> None:
     assert 0 < listen.memory_left() <= 1
 
 
+def test_a_container_has_less_memory_than_its_machine(tmp_path: Path) -> None:
+    assert listen.memory_left(tmp_path, tmp_path) == 1.0  # nobody tells
+    (tmp_path / "meminfo").write_text("MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable: 800 kB\n")
+    assert listen.memory_left(tmp_path, tmp_path) == 0.8
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 300\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert listen.memory_left(tmp_path, tmp_path) == 0.8
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert listen.memory_left(tmp_path, tmp_path) == 0.4
+
+
 def test_every_address_and_limits(run: Any) -> None:
     async def main() -> None:
         listener = await serve_listener(echo, host="*", port=0, manners=MANNERS, connections=3, per_ip=2)
