@@ -8,6 +8,7 @@ from string import Formatter
 
 import congvu
 from congvu.base.texts import catalogue, say
+from congvu.base.vietnamese import unmarked
 
 ROOT = Path(congvu.__file__).parent
 
@@ -58,3 +59,9 @@ def test_facts_of_strangers_stay_on_one_line() -> None:
 def test_unknown_code_says_itself() -> None:
     assert say("no-such-code-at-all", True) == "no-such-code-at-all"
     assert say("config-missing", False, key="k") == '?: the key "k" is missing'
+
+
+def test_vietnamese_of_pop3_can_be_said_in_ascii() -> None:
+    for code, sentence in catalogue().items():
+        if code.startswith("pop3-"):
+            assert unmarked(sentence.vi).isascii(), code

@@ -32,6 +32,12 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(_KEPT.findall(bare)))
 
 
+def unmarked(text: str) -> str:
+    """Marks off, đ to d, capitals as they are: what people write where there is ASCII only."""
+    bare = unicodedata.normalize("NFD", text).replace("đ", "d").replace("Đ", "D")
+    return unicodedata.normalize("NFC", "".join(_KEPT.findall(bare)))
+
+
 def words(text: str) -> list[str]:
     """Runs of letters and digits in order, folded or as they are; of a longer run the first WORD_LIMIT characters."""
     if not text.isascii():

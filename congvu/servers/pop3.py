@@ -27,6 +27,7 @@ from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret, log, printable
 from congvu.base.texts import say, say_in
+from congvu.base.vietnamese import unmarked
 from congvu.codec import pop3, sasl
 from congvu.codec.lines import LineTooLong
 from congvu.codec.pop3 import BadCommand, DotWriter, TopCutter
@@ -41,7 +42,7 @@ PORTION = 2_000  # letters removed or marked in one transaction: the writer is f
 SEEN_AT = 100  # letters fetched before they are marked \Seen all at once
 SIGN_INS = 4  # failed ones of one connection
 _DELAYS = (0.0, 1.0, 2.0, 4.0, 4.0)  # seconds before a failed sign-in is answered
-LANGUAGES = {"vi": ("Tiếng Việt", "Tieng Viet"), "en": ("English", "English")}
+LANGUAGES = {"vi": "Tiếng Việt", "en": "English"}
 
 # What is said where no session sees the situation. After silence nothing is said (rfc1939 3).
 MANNERS = Manners(
@@ -286,9 +287,10 @@ class _Session:
     # answers
 
     def _text(self, code: str, **facts: object) -> str:
-        """Vietnamese only after UTF8 (rfc6856 2), in the language of LANG, both without it."""
-        if self._utf8 and self._language:
-            return say_in(self._language, code, **facts)
+        """In the language of LANG, both without it. Before UTF8 all is ASCII (rfc6856 2.1): Vietnamese stands without
+        its marks, and only for who asked for it."""
+        if self._language:
+            return say_in(self._language, code, self._utf8, **facts)
         return say(code, self._utf8, **facts)
 
     def _write(self, data: bytes) -> None:
@@ -382,10 +384,11 @@ class _Session:
         self.ok("pop3-utf8")
 
     async def lang(self, command: pop3.Lang) -> None:
-        """rfc6856 3.2. A choice made before UTF8 is kept until text can be in that language."""
+        """rfc6856 3.2."""
         if not command.tag:
             self.ok("pop3-list-follows")
-            await self._list(f"{tag} {names[not self._utf8]}".encode() for tag, names in LANGUAGES.items())
+            names = LANGUAGES.values() if self._utf8 else map(unmarked, LANGUAGES.values())
+            await self._list(f"{tag} {name}".encode() for tag, name in zip(LANGUAGES, names, strict=True))
             return
         chosen = "" if command.tag == "*" else command.tag.partition("-")[0]
         if chosen and chosen not in LANGUAGES:

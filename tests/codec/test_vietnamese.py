@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from congvu.base.vietnamese import WORD_LIMIT, fold, fold_words, marked, nfc, words
+from congvu.base.vietnamese import WORD_LIMIT, fold, fold_words, marked, nfc, unmarked, words
 
 BASES = {"a": "aăâ", "e": "eê", "i": "i", "o": "oôơ", "u": "uư", "y": "y"}
 TONES = ("", "\u0300", "\u0309", "\u0303", "\u0301", "\u0323")
@@ -70,3 +70,17 @@ def test_words_of_the_fold_are_folds_of_the_words(text: str) -> None:
     assert all(0 < len(word) <= WORD_LIMIT for word in words(text))
     assert fold_words(words(text)) == [fold(word) for word in words(text)]
     assert not marked(words(fold(text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("Đường Nguyễn Huệ", "Duong Nguyen Hue"),
+        ("plain Ab", "plain Ab"),
+        ("ĐỖ đỗ", "DO do"),
+        ("日本", "日本"),
+        ("", ""),
+    ],
+)
+def test_marks_off_and_capitals_kept(text: str, bare: str) -> None:
+    assert unmarked(text) == unmarked(unicodedata.normalize("NFD", text)) == bare

@@ -13,6 +13,7 @@ from importlib.resources import files
 from string import Formatter
 
 from congvu.base.observe import log, printable
+from congvu.base.vietnamese import unmarked
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,13 @@ def say(code: str, /, utf8: bool = True, **facts: object) -> str:
     return f"{_fill(sentence.vi, clean)} / {_fill(sentence.en, clean)}"
 
 
-def say_in(language: str, code: str, /, **facts: object) -> str:
-    """The sentence of a code in one language, vi or en."""
+def say_in(language: str, code: str, /, utf8: bool = True, **facts: object) -> str:
+    """The sentence of a code in one language, vi or en; without `utf8` in ASCII, Vietnamese without its marks."""
     sentence = catalogue().get(code)
     if sentence is None:
         return _unknown(code)
-    return _fill(sentence.vi if language == "vi" else sentence.en, _clean(facts))
+    text = _fill(sentence.vi if language == "vi" else sentence.en, _clean(facts))
+    return text if utf8 else _ascii(unmarked(text))
 
 
 def _unknown(code: str) -> str:
