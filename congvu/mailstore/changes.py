@@ -21,6 +21,7 @@ class Kind(IntEnum):
     VANISHED = 3
     MAILBOX = 4  # created, renamed, deleted, subscribed, opened to somebody
     SEEN = 5  # a reader of another account has seen messages, or not any more: news for that reader only
+    NOTES = 6  # what is noted about the mailbox, or, as number 0, about the account (metadata)
 
 
 @dataclass(frozen=True, slots=True)

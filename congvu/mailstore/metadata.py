@@ -2,16 +2,18 @@
 mailbox.
 
 They belong to the mailbox's number, so a rename carries them along; `mailbox.delete` removes them. Number and size are
-bounded for each account. They stand in no change log: whoever wants to know asks.
+bounded for each account. The change log says that some of a mailbox have changed; `digests`, taken twice, tells which.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import blake2b
 
 from congvu.base.failure import Refused
 from congvu.db.engine import Tx
 from congvu.mailstore import changes
+from congvu.mailstore.changes import Kind
 
 ACCOUNT = 0  # stands for a mailbox's number where the account as a whole is meant
 MAX_VALUE = 65_536  # bytes of one
@@ -76,6 +78,21 @@ def of_all(tx: Tx, account_id: int, reader_id: int, entries: Sequence[Entry]) ->
     return found
 
 
+def digests(tx: Tx, account_id: int, reader_id: int, mailbox_ids: Sequence[int]) -> dict[int, dict[Entry, bytes]]:
+    """The entries that a reader sees of these mailboxes, by the mailbox's number, each with a digest of its value."""
+    found: dict[int, dict[Entry, bytes]] = {}
+    for mailbox_id, reader, path, value in tx.all(
+        "SELECT mailbox_id, reader_id, entry, value FROM metadata WHERE account_id = ? AND mailbox_id IN (?*)"
+        " AND reader_id IN (?*) ORDER BY mailbox_id, reader_id, entry",
+        account_id,
+        mailbox_ids,
+        [0, reader_id],
+    ):
+        digest = blake2b(bytes(value), digest_size=16).digest()
+        found.setdefault(mailbox_id, {})[Entry(path, reader != 0)] = digest
+    return found
+
+
 def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequence[tuple[Entry, bytes | None]]) -> None:
     """Sets values, None removes one. All or nothing. Raises `Refused`: metadata-too-big, metadata-too-many."""
     changes.hold(tx, [account_id])
@@ -106,6 +123,9 @@ def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequen
             size += len(value or b"") - before.get(key, 0)
         if count > most or size > room:
             raise Refused("metadata-too-many")
+    if all(value is None and key not in before for key, value in wanted.items()):
+        return
+    changes.record(tx, account_id, changes.advance(tx, account_id), mailbox_id, Kind.NOTES)
     tx.many(
         "DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ? AND reader_id = ? AND entry = ?",
         [(account_id, mailbox_id, *key) for key, value in wanted.items() if value is None],

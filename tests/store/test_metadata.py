@@ -6,7 +6,7 @@ import pytest
 
 from congvu.base.failure import Refused
 from congvu.db.engine import Database
-from congvu.mailstore import check, mailbox, metadata
+from congvu.mailstore import changes, check, mailbox, metadata
 from congvu.mailstore.metadata import ACCOUNT, Depth, Entry
 from tests.store.test_mailstore import NOW, Store
 
@@ -31,6 +31,24 @@ def test_each_reader_has_own_ones_and_all_share_others(store: Store) -> None:
     assert store.do(metadata.of_all, 1, 1, [COMMENT]) == {1: {COMMENT: b"mine"}}
     store.do(metadata.put, 1, 1, 1, [(COMMENT, b"x"), (COMMENT, None), (SHARED, None)])
     assert store.do(metadata.get, 1, 1, 1, [COMMENT, SHARED]) == {}
+
+
+def test_the_log_says_that_notes_changed_and_digests_say_which(store: Store) -> None:
+    def log(before: int) -> list[tuple[int, changes.Kind]]:
+        return store.db.read_now(changes.kinds_since, 1, before, 9)
+
+    before = store.db.read_now(changes.highest, 1)
+    store.do(metadata.put, 1, 1, 1, [(COMMENT, b"mine"), (SHARED, b"ours")])
+    store.do(metadata.put, 1, ACCOUNT, 1, [(COLOUR, b"red")])
+    store.do(metadata.put, 1, 1, 1, [(COLOUR, None)])  # there was none
+    assert log(before) == [(1, changes.Kind.NOTES), (ACCOUNT, changes.Kind.NOTES)]
+    assert [each.letters for each in store.db.read_now(changes.since, 1, before)] == [(), ()]
+    first = store.do(metadata.digests, 1, 1, [ACCOUNT, 1])
+    assert {number: set(notes) for number, notes in first.items()} == {ACCOUNT: {COLOUR}, 1: {COMMENT, SHARED}}
+    assert store.do(metadata.digests, 1, 2, [ACCOUNT, 1]) == {1: {SHARED: first[1][SHARED]}}
+    store.do(metadata.put, 1, 1, 1, [(COMMENT, b"other")])
+    second = store.do(metadata.digests, 1, 1, [1])[1]
+    assert second[SHARED] == first[1][SHARED] and second[COMMENT] != first[1][COMMENT]
 
 
 def test_depth(store: Store) -> None:

@@ -10,7 +10,8 @@ from congvu.codec.imap import FetchItem
 from congvu.codec.imap_notify import Group, Notify, Which
 from congvu.codec.imap_notify import notify as read
 from congvu.codec.imap_words import Bad, Words
-from congvu.mailstore import mailbox, message
+from congvu.mailstore import mailbox, message, metadata
+from congvu.mailstore.metadata import ACCOUNT, Entry
 from congvu.servers.imap import notify
 from congvu.servers.imap.session import Session
 from tests.talk.letters import NOW, Box, opened
@@ -110,7 +111,19 @@ def watching(box: Box, text: bytes, then: list[str], expect: list[bytes]) -> Non
     assert [line.split(b" (")[0] for line in out.split(b"\r\n")[:-1]] == expect
 
 
+PRIVATE, SHARED = Entry("/comment", True), Entry("/comment", False)
+
+
+def note(box: Box, number: int, reader: int, each: Entry, value: bytes | None) -> None:
+    box.db.write_now(metadata.put, 1, number, reader, [(each, value)])
+
+
 HAPPENS = {
+    "note": lambda box: note(box, mailbox.INBOX, 1, PRIVATE, b"a"),
+    "no note": lambda box: note(box, mailbox.INBOX, 1, PRIVATE, None),
+    "shared note": lambda box: note(box, mailbox.INBOX, 1, SHARED, b"a"),
+    "their note": lambda box: note(box, mailbox.INBOX, 2, PRIVATE, b"a"),
+    "account note": lambda box: note(box, ACCOUNT, 1, PRIVATE, b"a"),
     "letter": lambda box: box.put(b"\r\n"),
     "flag": lambda box: box.db.write_now(message.store, 1, 1, [1], message.Op.ADD, message.FLAGGED, (), NOW),
     "mailbox": lambda box: box.db.write_now(mailbox.create, 1, "a/b/c", NOW),
@@ -189,4 +202,51 @@ def test_a_look_that_fails_is_made_up_for(box: Box, monkeypatch: pytest.MonkeyPa
 
 def test_unknown_events_are_refused(box: Box) -> None:
     with pytest.raises(Refused, match="bad-event"):
-        watching(box, b" SET (PERSONAL (ServerMetadataChange))", [], [])
+        watching(box, b" SET (PERSONAL (MailboxSneezed))", [], [])
+
+
+@pytest.mark.parametrize(
+    ("groups", "expect"),
+    [
+        ("(PERSONAL (MailboxMetadataChange))", [b'* METADATA INBOX "/shared/comment" "/private/comment"']),
+        ("(INBOXES (ServerMetadataChange))", [b'* METADATA "" "/private/comment"']),
+        ("(INBOXES NONE) (PERSONAL (MailboxMetadataChange))", []),
+        ("(PERSONAL (MailboxName))", []),
+    ],
+)
+def test_notes_are_told_to_who_asked(box: Box, groups: str, expect: list[bytes]) -> None:
+    happens = ["note", "shared note", "their note", "account note"]
+    watching(box, f" SET {groups}".encode(), happens, expect)
+
+
+def test_notes_that_are_as_before_are_not_told(box: Box) -> None:
+    asked = b" SET (PERSONAL (MailboxMetadataChange))"
+    watching(box, asked, ["note", "no note"], [])
+    HAPPENS["note"](box)
+    watching(box, asked, ["note"], [])
+    watching(box, asked, ["no note"], [b'* METADATA INBOX "/private/comment"'])
+
+
+def test_many_notes_are_told_in_several_lines(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "NAMES", 1)
+    expect = [b'* METADATA INBOX "/private/comment"', b'* METADATA INBOX "/shared/comment"']
+    watching(box, b" SET (PERSONAL (MailboxMetadataChange))", ["note", "shared note"], expect[::-1])
+
+
+def test_what_was_known_of_a_mailbox_goes_with_it(box: Box) -> None:
+    made = box.db.write_now(mailbox.create, 1, "x", NOW)
+    box.db.write_now(metadata.put, 1, made.id, 1, [(PRIVATE, b"a")])
+
+    async def go(session: Session) -> notify.Done:
+        session.account_id = 1
+        await notify.notify(session, read(Words(b" SET (PERSONAL (MailboxMetadataChange))")))
+        watch = session.watch
+        assert watch is not None and watch._notes is not None
+        assert list(watch._notes) == [made.id]
+        box.db.write_now(mailbox.delete, 1, "x", NOW)
+        await watch.look(now=True)
+        assert not watch._notes
+        session.unwatch()
+        return notify.Done()
+
+    box.do(go)

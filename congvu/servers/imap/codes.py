@@ -47,7 +47,8 @@ RESPONSE_CODES = {
     "imap-unknown-encoding": "UNKNOWN-CTE",
     "letter-damaged": "CORRUPTION",
     "uid-required": "UIDREQUIRED",
-    "bad-event": "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)",
+    "bad-event": "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange"
+    " MailboxMetadataChange ServerMetadataChange)",
 }
 # Answered BAD: the client's programmer must look.
 SYNTAX = frozenset({"bad-sequence", "imap-syntax", "uid-required"})

@@ -62,6 +62,11 @@ def line(session: Session, name: str, asked: Sequence[str], values: Mapping[Entr
     return b"* METADATA %b (%b)\r\n" % (session.name(name), told)
 
 
+def changed_line(session: Session, name: str, changed: Sequence[Entry]) -> bytes:
+    """What has changed: names without values (rfc5464 4.4.2)."""
+    return b"* METADATA %b %b\r\n" % (session.name(name), b" ".join(string(_name(each)) for each in changed))
+
+
 def entry(name: str) -> Entry:
     """A name as a client writes it; case does not matter (rfc5464 3.2)."""
     root, _, path = name.lower()[1:].partition("/")

@@ -2,12 +2,13 @@
 
 Built on the account's change log as IDLE is: a hint makes the session look, a cursor tells what is new; a lost hint is
 made good by the next look. Of the selected mailbox the session's view tells (`Session.look`); this module says which
-of it is wanted, and tells of all other mailboxes by STATUS and LIST. However much happens, one look costs at most
-a line for each mailbox; who asks for more than that is told NOTIFICATIONOVERFLOW and hears nothing further.
+of it is wanted, and tells of all other mailboxes by STATUS and LIST, and of notes about any by METADATA. It watches the
+account's own mailboxes, not those that others have opened to it. However much happens, one look costs at most a line
+for each mailbox and a name for each note; who asks for more is told NOTIFICATIONOVERFLOW and hears nothing further.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from congvu.base.failure import NotNow, Refused
@@ -17,14 +18,20 @@ from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox
 from congvu.mailstore.changes import Kind
 from congvu.mailstore.mailbox import Mailbox
-from congvu.servers.imap import fetch
+from congvu.mailstore.metadata import ACCOUNT, Entry, digests
+from congvu.servers.imap import fetch, metadata
 from congvu.servers.imap.mailboxes import attributes, status_line
 from congvu.servers.imap.session import Done, Session, Tell, pieces
 
 LOG_ROWS = 20_000  # of the change log that one look reads; who is further behind than that gets an overflow
-EVENTS = frozenset({"MESSAGENEW", "MESSAGEEXPUNGE", "FLAGCHANGE", "MAILBOXNAME", "SUBSCRIPTIONCHANGE"})
+NAMES = 100  # of notes in one line
 _OF_MAILBOXES = frozenset({"MAILBOXNAME", "SUBSCRIPTIONCHANGE"})
+_OF_NOTES = frozenset({"MAILBOXMETADATACHANGE", "SERVERMETADATACHANGE"})
+EVENTS = frozenset({"MESSAGENEW", "MESSAGEEXPUNGE", "FLAGCHANGE"}) | _OF_MAILBOXES | _OF_NOTES
 _CAUSES = {Kind.APPEARED: "MESSAGENEW", Kind.VANISHED: "MESSAGEEXPUNGE", Kind.FLAGS: "FLAGCHANGE"}
+
+
+Notes = dict[int, dict[Entry, bytes]]  # by the mailbox's number: its entries with digests of their values
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,23 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """What the log says since the cursor. `kinds`: of each mailbox; `boxes`: all of them, or those of `kinds` only."""
+    """What the log says since the cursor. `kinds`: of each mailbox; `boxes`: all of them, or those of `kinds` only;
+    `notes`: as they are now, of those where some have changed."""
 
     cursor: int
     kinds: dict[int, set[Kind]]
     boxes: dict[int, Mailbox]
+    notes: Notes
     too_much: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The account when NOTIFY came."""
+
+    cursor: int
+    boxes: list[Mailbox]
+    notes: Notes | None
 
 
 class Watch:
@@ -53,6 +71,7 @@ class Watch:
         "_groups",
         "_hinted",
         "_known",
+        "_notes",
         "_session",
         "_stop",
         "delayed",
@@ -61,7 +80,7 @@ class Watch:
         "messages",
     )
 
-    def __init__(self, session: Session, groups: tuple[Group, ...], cursor: int, boxes: Iterable[Mailbox]) -> None:
+    def __init__(self, session: Session, groups: tuple[Group, ...], start: Start) -> None:
         selected = next((group for group in groups if group.which in OF_SELECTED), None)
         self.messages = selected is not None and "MESSAGENEW" in selected.events
         self.flags = selected is not None and "FLAGCHANGE" in selected.events
@@ -70,9 +89,10 @@ class Watch:
         self.items = tuple(replace(item, peek=True) for item in selected.items) if selected is not None else ()
         self._session = session
         self._groups = tuple(group for group in groups if group.which not in OF_SELECTED)
-        self._cursor = cursor
+        self._cursor = start.cursor
+        self._notes = start.notes
         names = any(group.events & _OF_MAILBOXES for group in self._groups)
-        self._known = {box.id: Known(box.name, box.subscribed) for box in boxes} if names else None
+        self._known = {box.id: Known(box.name, box.subscribed) for box in start.boxes} if names else None
         self._hinted = False
         self._stop: Callable[[], None] | None = None
         if self._groups:
@@ -99,7 +119,9 @@ class Watch:
         self._hinted = False
         session = self._session
         try:
-            happened = await session.services.db.read(_since, session.account_id, self._cursor, self._known is not None)
+            happened = await session.services.db.read(
+                _since, session.account_id, self._cursor, self._known is not None, self._notes is not None
+            )
         except NotNow:
             self._hinted = True  # the next look makes it good
             return
@@ -126,6 +148,10 @@ class Watch:
             box = happened.boxes.get(number)
             if Kind.MAILBOX in kinds and self._known is not None:
                 yield from self._named(number, box, happened.boxes)
+            if self._notes is not None and box is None and number != ACCOUNT:
+                self._notes.pop(number, None)
+            elif self._notes is not None and Kind.NOTES in kinds:
+                yield from self._noted(number, box, self._notes, happened.notes.get(number, {}))
             if box is None or number == selected:
                 continue
             wanted = self.wanted(box.name, box.id == mailbox.INBOX, box.subscribed)
@@ -167,6 +193,20 @@ class Watch:
         said = " ".join(attributes(box, boxes.values(), box.subscribed)).encode()
         yield b'* LIST (%b) "/" %b%b\r\n' % (said, name(box.name), old)
 
+    def _noted(self, number: int, box: Mailbox | None, known: Notes, now: dict[Entry, bytes]) -> Iterator[bytes]:
+        """METADATA with the names of the notes that came, went or have another value (rfc5465 5.6, 5.7). `box`: None
+        for the account."""
+        before, known[number] = known.get(number, {}), now
+        if box is None:
+            name, wanted = "", any("SERVERMETADATACHANGE" in group.events for group in self._groups)
+        else:
+            name = box.name
+            wanted = "MAILBOXMETADATACHANGE" in self.wanted(name, number == mailbox.INBOX, box.subscribed)
+        if wanted:
+            changed = [each for each in before | now if before.get(each) != now.get(each)]
+            for at in range(0, len(changed), NAMES):
+                yield metadata.changed_line(self._session, name, changed[at : at + NAMES])
+
     async def show(self, uids: "array[int]") -> None:
         """What MessageNew asks of new messages of the selected mailbox."""
         if not self.items or not uids:
@@ -198,21 +238,23 @@ def _parents(name: str) -> Iterator[str]:
         name = slash
 
 
-def _since(tx: Tx, account_id: int, cursor: int, with_names: bool) -> Happened:
+def _since(tx: Tx, account_id: int, cursor: int, with_names: bool, with_notes: bool) -> Happened:
     kinds: dict[int, set[Kind]] = {}
     rows = changes.kinds_since(tx, account_id, cursor, LOG_ROWS + 1)
     for number, kind in rows:
         kinds.setdefault(number, set()).add(kind)
     highest = changes.highest(tx, account_id)
     if len(rows) > LOG_ROWS:
-        return Happened(highest, {}, {}, too_much=True)
+        return Happened(highest, {}, {}, {}, too_much=True)
     if not kinds:
-        return Happened(highest, {}, {})
+        return Happened(highest, {}, {}, {})
     if with_names and any(Kind.MAILBOX in each for each in kinds.values()):
         boxes = mailbox.all_mailboxes(tx, account_id)
     else:
         boxes = mailbox.some(tx, account_id, list(kinds))
-    return Happened(highest, kinds, {box.id: box for box in boxes})
+    noted = [number for number, each in kinds.items() if Kind.NOTES in each] if with_notes else []
+    notes = digests(tx, account_id, account_id, noted) if noted else {}
+    return Happened(highest, kinds, {box.id: box for box in boxes}, notes)
 
 
 async def notify(session: Session, command: Notify) -> Done:
@@ -220,14 +262,15 @@ async def notify(session: Session, command: Notify) -> Done:
     if any(group.events - EVENTS for group in command.groups):
         raise Refused("bad-event")
     await session.look(Tell.NOW)  # what has been waiting, by the rules of before
-    boxes, cursor = await session.services.db.read(_snapshot, session.account_id)
+    notes = any(group.events & _OF_NOTES for group in command.groups)
+    start = await session.services.db.read(_start, session.account_id, notes)
     session.unwatch()
-    watch = session.watch = Watch(session, _canonical(command.groups), cursor, boxes)
+    watch = session.watch = Watch(session, _canonical(command.groups), start)
     if command.status:
         selected = session.selected.mailbox_id if session.selected is not None and session.selected.guest is None else 0
         lines = (
             status_line(session, box, watch.counters())
-            for box in boxes
+            for box in start.boxes
             if box.id != selected and "MESSAGENEW" in watch.wanted(box.name, box.id == mailbox.INBOX, box.subscribed)
         )
         for piece in pieces(lines):
@@ -236,8 +279,10 @@ async def notify(session: Session, command: Notify) -> Done:
     return Done()
 
 
-def _snapshot(tx: Tx, account_id: int) -> tuple[list[Mailbox], int]:
-    return mailbox.all_mailboxes(tx, account_id), changes.highest(tx, account_id)
+def _start(tx: Tx, account_id: int, with_notes: bool) -> Start:
+    boxes = mailbox.all_mailboxes(tx, account_id)
+    notes = digests(tx, account_id, account_id, [ACCOUNT, *(box.id for box in boxes)]) if with_notes else None
+    return Start(changes.highest(tx, account_id), boxes, notes)
 
 
 def _canonical(groups: tuple[Group, ...]) -> tuple[Group, ...]:
