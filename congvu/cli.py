@@ -511,7 +511,7 @@ def _findings(config: Config, data: Path) -> list[str]:
     from itertools import chain, islice
 
     from congvu.actions import accounts
-    from congvu.db import audit, open_blobs
+    from congvu.db import audit, migrations, open_blobs
     from congvu.db.engine import Tx
     from congvu.mailstore import check as mailstore
 
@@ -523,6 +523,8 @@ def _findings(config: Config, data: Path) -> list[str]:
 
     try:
         with _database(config, data) as database:
+            if database.read_now(migrations.behind):
+                raise Refused("schema-behind")
             return database.read_now(find)
     finally:
         keeper.close()

@@ -150,6 +150,15 @@ def test_sample_check_and_queue(data: Path) -> None:
             assert password.encode() not in path.read_bytes(), path  # printed once, written nowhere
 
 
+def test_check_says_that_a_store_is_of_an_older_version(data: Path) -> None:
+    database = open_database(load(data).database.url, data=data)
+    try:
+        database.write_now(lambda tx: tx.run("UPDATE schema_version SET version = 5 WHERE part = 'spine'"))
+    finally:
+        database.close()
+    assert "older version" in run("check", "--data", data, code=2).stderr
+
+
 def test_check_tells_what_is_wrong(data: Path) -> None:
     database = open_database(load(data).database.url, data=data)
     try:
