@@ -23,9 +23,12 @@ from itertools import cycle
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import TypeVar
 
 from bench.client import Imap, Smtp, sign_in
 from bench.servers import DOMAIN, PASSWORD, Ours, login
+
+Client = TypeVar("Client", Imap, Smtp)
 
 TALKER, LISTENER = 7, 8  # the users of the probe
 PIECE = 1 << 16
@@ -374,17 +377,18 @@ class Probe:
         self._open = True
         self.told: list[float] = []
         self.read: list[float] = []
-        self._idler = self._there(lambda: Imap(aim.ports["imap"], LISTENER), lambda each: each.socket)
+        self._idler = self._there(lambda: Imap(aim.ports["imap"], LISTENER))
         self._idler.do("SELECT INBOX")
         self._idler.begin("IDLE")
         self._idler.socket.recv(4096)
-        self._smtp = self._there(lambda: Smtp(aim.ports["smtp"]), lambda each: each.socket)
+        self._smtp = self._there(lambda: Smtp(aim.ports["smtp"]))
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._deliver, self._read)]
 
-    def _there(self, make, sock):  # type: ignore[no-untyped-def]
+    def _there(self, make: Callable[[], Client]) -> Client:
+        """One that came to the worker aimed at: the kernel chooses, so until it has."""
         while True:
             client = make()
-            if _owner(sock(client), self._aim.workers) == self._aim.worker:
+            if _owner(client.socket, self._aim.workers) == self._aim.worker:
                 return client
             client.close()
 
@@ -412,7 +416,7 @@ class Probe:
 
     def _read(self) -> None:
         while self._open:
-            client = self._there(lambda: Imap(self._aim.ports["imap"]), lambda each: each.socket)
+            client = self._there(lambda: Imap(self._aim.ports["imap"]))
             begun = time.monotonic()
             for command in (sign_in(TALKER), "SELECT INBOX", "FETCH 1 (ENVELOPE BODY.PEEK[])"):
                 client.do(command)

@@ -108,7 +108,7 @@ def _seen(tx: Tx) -> Iterator[str]:
                 kept = (bits & there).to_bytes(seen.UIDS // 8, "little")
                 tx.run(f"UPDATE seen SET bits = ? WHERE {where}", kept, *key)  # noqa: S608 (our own words)
             else:
-                tx.run(f"DELETE FROM seen WHERE {where}", *key)  # noqa: S608
+                tx.run(f"DELETE FROM seen WHERE {where}", *key)  # noqa: S608 (our own words)
             yield f"account {account} mailbox {box}: {reader} had seen messages in it that are not there"
     if count := tx.run(
         "UPDATE mailbox SET readers = 1 WHERE readers = 0 AND EXISTS (SELECT 1 FROM seen s"

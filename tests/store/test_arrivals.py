@@ -8,7 +8,7 @@ from congvu.base.clock import Identifiers, ManualClock
 from congvu.base.failure import Refused
 from congvu.codec import mime
 from congvu.db.blobs import Blob
-from congvu.db.engine import Database
+from congvu.db.engine import Database, Tx
 from congvu.mailstore import arrivals, changes, check, mailbox, message
 from congvu.mailstore.arrivals import Delivery
 from congvu.mailstore.changes import Kind
@@ -98,9 +98,9 @@ def test_many_letters_for_many(store: Database) -> None:
 def test_it_reads_like_letters_placed_one_by_one(store: Database) -> None:
     of, same = letter("a@x"), letter("a@x")
 
-    def place(tx: object) -> None:
-        message.keep_letter(tx, of, NOW)  # type: ignore[arg-type]
-        message.place(tx, of, [Target(1, mailbox.INBOX)], NOW, NOW)  # type: ignore[arg-type]
+    def place(tx: Tx) -> None:
+        message.keep_letter(tx, of, NOW)
+        message.place(tx, of, [Target(1, mailbox.INBOX)], NOW, NOW)
 
     store.write_now(place)
     store.write_now(arrivals.receive, [Delivery(same, (2,), NOW)], NOW)
