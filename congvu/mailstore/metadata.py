@@ -108,9 +108,12 @@ def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequen
             mailbox_id,
         )
     }
-    for readers, most, room in (([0, account_id], MAX_ENTRIES, MAX_BYTES), ([reader_id], GUEST_ENTRIES, GUEST_BYTES)):
+    bounds = [([0, account_id], MAX_ENTRIES, MAX_BYTES)]
+    if reader_id != account_id:
+        bounds.append(([reader_id], GUEST_ENTRIES, GUEST_BYTES))
+    for readers, most, room in bounds:
         of_these = {key: value for key, value in wanted.items() if key[0] in readers}
-        if all(value is None for value in of_these.values()) or (readers == [account_id]):
+        if all(value is None for value in of_these.values()):
             continue
         row = tx.one(
             "SELECT count(*), coalesce(sum(length(value)), 0) FROM metadata WHERE account_id = ? AND reader_id IN (?*)",

@@ -118,9 +118,10 @@ class _Rounds:
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        self._waiting.popleft()()
-        if self._waiting:
+        go_on = self._waiting.popleft()
+        if self._waiting:  # before it is called: one that fails must not stop those behind it
             self._loop.call_soon(self._next)
+        go_on()
 
 
 _rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, _Rounds] = WeakKeyDictionary()

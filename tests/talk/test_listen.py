@@ -134,6 +134,24 @@ def test_listeners_share_the_places_of_a_process(run: Any) -> None:
     assert 0 < listen.memory_left() <= 1
 
 
+def test_one_that_fails_stops_nobody_behind_it(run: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+        rounds, went = listen._Rounds(loop), []
+        rounds.add(lambda: went.append(1))
+        rounds.add(lambda: 1 // 0)
+        rounds.add(lambda: went.append(3))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        rounds.add(lambda: went.append(4))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert went == [1, 3, 4]
+
+    run(main())
+
+
 def test_a_container_has_less_memory_than_its_machine(tmp_path: Path) -> None:
     assert listen.memory_left(tmp_path, tmp_path) == 1.0  # nobody tells
     (tmp_path / "meminfo").write_text("MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable: 800 kB\n")
