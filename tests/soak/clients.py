@@ -7,15 +7,24 @@ list, and the run ends.
 import asyncio
 import random
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tests.house.running import PASSWORD, House
 from tests.soak.letters import letter, raw, some_size
 from tests.soak.model import Ledger, digest
-from tests.soak.wire import Lost, NotNow, Smtp, Wrong
+from tests.soak.wire import Imap, Lost, NotNow, Smtp, Wrong
 
 STRANGER = "thu@xa.test"
 FAR = "ngoai.test"  # where submissions to the outside go
+
+
+class Client(Protocol):
+    """`idle`: nothing of it is under way."""
+
+    idle: bool
 
 
 @dataclass
@@ -39,6 +48,33 @@ class World:
     async def pause(self, chance: random.Random) -> None:
         await asyncio.sleep(chance.expovariate(1 / self.pace) if self.pace else 0)
 
+    async def keep_on(self, client: Client, connection: Callable[[], Awaitable[None]], name: str) -> None:
+        """One connection after the other: what a kill explains is passed over, anything else is a finding."""
+        while not self.ended:
+            try:
+                await connection()
+            except Lost:
+                await asyncio.sleep(0.03)
+            except NotNow:
+                self.done["put off"] += 1
+                await asyncio.sleep(0.1)
+            except Wrong as wrong:
+                self.blame(f"{name}: {wrong}")
+            finally:
+                client.idle = True
+
+    @asynccontextmanager
+    async def signed_in(self, account: int, chance: random.Random) -> AsyncIterator[Imap]:
+        """An IMAP connection: some send ahead, some compress."""
+        client = await Imap.open(self.house.port("imap"), House.address(account), PASSWORD)
+        try:
+            client.ahead = chance.random() < 0.5
+            if chance.random() < 0.3:
+                await client.compress()
+            yield client
+        finally:
+            client.close()
+
 
 class Sender:
     """Letters by one door: mx, many, lmtp or submission."""
@@ -55,18 +91,7 @@ class Sender:
         return f"sender {self._name} (idle {self.idle}, letter {self._number})"
 
     async def run(self) -> None:
-        while not self._world.ended:
-            try:
-                await self._connection()
-            except Lost:
-                await asyncio.sleep(0.03)
-            except NotNow:
-                self._world.done["put off"] += 1
-                await asyncio.sleep(0.1)
-            except Wrong as wrong:
-                self._world.blame(f"{self._name}: {wrong}")
-            finally:
-                self.idle = True
+        await self._world.keep_on(self, self._connection, self._name)
 
     async def _connection(self) -> None:
         world, chance = self._world, self._chance

@@ -7,11 +7,11 @@ what was acknowledged, whatever the owner's is, and bytes are those that the own
 import asyncio
 import random
 
-from tests.house.running import PASSWORD, House
+from tests.house.running import House
 from tests.soak.acts import numbers
 from tests.soak.clients import World
 from tests.soak.model import digest
-from tests.soak.wire import Denied, Imap, Lost, NotNow, Wrong
+from tests.soak.wire import Denied, Imap, Wrong
 
 OTHERS = "Ng&AbAe3Q-i kh&AOE-c"  # "Người khác" as names go before UTF-8 is enabled
 SEEN = "\\Seen"
@@ -34,25 +34,11 @@ class Guest:
         return f"guest {self._account} of {self._owner} (idle {self.idle}, {self._open})"
 
     async def run(self) -> None:
-        while not self._world.ended:
-            try:
-                client = await Imap.open(self._world.house.port("imap"), House.address(self._account), PASSWORD)
-                try:
-                    client.ahead = self._chance.random() < 0.5
-                    if self._chance.random() < 0.3:
-                        await client.compress()
-                    await self._session(client)
-                finally:
-                    client.close()
-            except Lost:
-                await asyncio.sleep(0.03)
-            except NotNow:
-                self._world.done["put off"] += 1
-                await asyncio.sleep(0.1)
-            except Wrong as wrong:
-                self._world.blame(f"guest {self._account} of {self._owner}: {wrong}")
-            finally:
-                self.idle = True
+        await self._world.keep_on(self, self._connection, f"guest {self._account} of {self._owner}")
+
+    async def _connection(self) -> None:
+        async with self._world.signed_in(self._account, self._chance) as client:
+            await self._session(client)
 
     async def _session(self, client: Imap) -> None:
         while not self._world.ended:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import re
 
-from tests.house.running import PASSWORD, House
+from tests.house.running import House
 from tests.soak import acts, drop, intake, questions
 from tests.soak.clients import World
 from tests.soak.letters import Trace, trace
@@ -28,7 +28,7 @@ from tests.soak.model import (
     missed,
     settle,
 )
-from tests.soak.wire import Answer, Imap, Lost, NotNow, Opened, Wrong, uids_of
+from tests.soak.wire import Answer, Imap, Opened, Wrong, uids_of
 
 
 class Owner:
@@ -61,25 +61,11 @@ class Owner:
 
     async def run(self) -> None:
         """Connects again and again."""
-        while not self.world.ended:
-            try:
-                client = await Imap.open(self.world.house.port("imap"), self.address, PASSWORD)
-                try:
-                    client.ahead = self.chance.random() < 0.5
-                    if self.chance.random() < 0.3:
-                        await client.compress()
-                    await self._session(client)
-                finally:
-                    client.close()
-            except Lost:
-                await asyncio.sleep(0.03)
-            except NotNow:
-                self.world.done["put off"] += 1
-                await asyncio.sleep(0.1)
-            except Wrong as wrong:
-                self.world.blame(f"account {self.tree.account} {self.prefix}: {wrong}")
-            finally:
-                self.idle = True
+        await self.world.keep_on(self, self._connection, f"account {self.tree.account} {self.prefix}")
+
+    async def _connection(self) -> None:
+        async with self.world.signed_in(self.tree.account, self.chance) as client:
+            await self._session(client)
 
     async def _session(self, client: Imap) -> None:
         world, chance = self.world, self.chance
