@@ -8,12 +8,16 @@ in `dist/fuzz/corpus/NAME/`, where new finds go. Ends with 1 at the first failur
 
 import hashlib
 import re
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from tests.fuzz.driver import COMMON, FOUND, LARGEST, harness_name, seeds_of
 
-SLOW = 20  # seconds for one input: instrumented code takes several times as long, and the machine may be busy
+SLOW = 20  # seconds of processor time for one input: instrumented code takes several times as long
+HANGS = 3600  # seconds by the clock, for what hangs outside of Python; a busy machine or a frozen process is no finding
 MEMORY_MIB = 4096
 BYTE = r"\\x\1"  # of a dictionary's entry
 
@@ -30,6 +34,21 @@ def prepare(name: str, seeds: list[bytes], words: list[bytes]) -> tuple[Path, Pa
     return corpus, dictionary
 
 
+def watched(one: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """`one`, which fails when an input takes more than `SLOW`."""
+
+    def too_slow(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"more than {SLOW} s of processor time")
+
+    def timed(data: bytes) -> None:
+        signal.setitimer(signal.ITIMER_PROF, SLOW)
+        one(data)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+    signal.signal(signal.SIGPROF, too_slow)
+    return timed
+
+
 def main() -> None:
     import atheris
 
@@ -40,14 +59,14 @@ def main() -> None:
     options = [
         f"-max_total_time={seconds}",
         f"-artifact_prefix={FOUND}/{name}-",
-        f"-timeout={SLOW}",
+        f"-timeout={HANGS}",
         f"-rss_limit_mb={MEMORY_MIB}",
         f"-max_len={LARGEST // 10}",
         f"-dict={dictionary}",
         "-print_final_stats=1",
         "-verbosity=0",
     ]
-    atheris.Setup([sys.argv[0], *options, str(corpus)], module.one)
+    atheris.Setup([sys.argv[0], *options, str(corpus)], watched(module.one))
     atheris.Fuzz()
 
 
