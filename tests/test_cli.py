@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from congvu import cli, main
+from congvu import main
 from congvu.base.config import load
 from congvu.base.failure import Refused
 from congvu.base.observe import Secret
+from congvu.cli import store
 from congvu.db import open_database
 from congvu.directory import credentials, people
 
@@ -199,7 +200,7 @@ def test_repair_waits_for_no_running_server(data: Path) -> None:
     with main.alone(data), pytest.MonkeyPatch.context() as patch:
         patch.setattr(main, "_LOCK_SECONDS", 0.2)
         with pytest.raises(Refused, match="already-running"):
-            cli.check(data, repair=True)
+            store.check(data, repair=True)
 
 
 def test_config() -> None:

@@ -13,7 +13,7 @@ CODE = ROOT / "congvu"
 MODULES = sorted(CODE.rglob("*.py"))
 
 # db knows the engines; base.config explains the addresses one may write, the command line repeats them in its help.
-KNOW_ENGINES = {"db", "base/config.py", "cli.py"}
+KNOW_ENGINES = {"db", "base/config.py", "cli/serving.py"}
 ENGINE = re.compile(r"sqlite|postgres|apsw|psycopg", re.IGNORECASE)
 LONGEST = 800
 
