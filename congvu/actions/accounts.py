@@ -12,7 +12,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import ParamSpec, TypeVar
@@ -26,11 +26,12 @@ from congvu.base.turns import Turns
 from congvu.codec.sasl import ScramKeys, parse_keys
 from congvu.db import audit
 from congvu.db.engine import Database, Tx
-from congvu.directory import addresses, credentials, lifecycle, people
+from congvu.directory import addresses, credentials, entries, lifecycle, people, units
 from congvu.directory.addresses import Held
 from congvu.directory.credentials import Stored
+from congvu.directory.entries import Contact
 from congvu.directory.lifecycle import Act, State
-from congvu.directory.people import Account, Kind
+from congvu.directory.people import Account, Kind, Person, Post, split_name
 from congvu.directory.profile import Profile
 from congvu.mailstore import mailbox
 
@@ -314,13 +315,18 @@ def _network(ip: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to be made, all of it checked. `credential` None: nobody can sign in yet."""
+    """An account to be made, all of it checked. `credential` None: nobody can sign in yet. `title`, `birth`, `category`
+    and `number` as in `people.Person`; `contact`: what the directory shows besides."""
 
     address: str
     name: str
     credential: Stored | None
     kind: Kind = Kind.PERSON
     unit_id: int | None = None
+    birth: str = ""
+    category: str = ""
+    number: str = ""
+    contact: Contact = entries.NOTHING_SAID
 
 
 def checked(config: Config, address: str, name: str) -> tuple[str, str]:
@@ -348,6 +354,11 @@ def add_accounts(
     pairs = list(zip(numbers, many, strict=True))
     people.add_many(tx, [Account(n, a.kind, State.ACTIVE, a.name, a.unit_id, int(now), a.address) for n, a in pairs])
     addresses.give_many(tx, [(a.address, n) for n, a in pairs])
+    persons = [(n, a) for n, a in pairs if a.kind is Kind.PERSON]
+    people.add_persons(tx, [Person(n, *split_name(a.name), a.birth, a.category, a.number) for n, a in persons])
+    people.add_posts(tx, [Post(n, a.unit_id, a.contact.title, main=True) for n, a in persons if a.unit_id is not None])
+    entries.put_many(tx, [replace(a.contact, account_id=n) for n, a in pairs])
+    entries.renew(tx, numbers)
     credentials.put_new(tx, [(n, a.credential) for n, a in pairs if a.credential is not None], now)
     for kind in Kind:
         mailbox.create_stores(tx, [n for n, a in pairs if a.kind is kind], profile.quota[kind], now)
@@ -357,19 +368,19 @@ def add_accounts(
 
 def set_password(tx: Tx, who: str, address: str, credential: Stored, now: float) -> None:
     """A new secret. Raises `Refused("no-such-account")`."""
-    held = _must_hold(tx, address)
+    held = must_hold(tx, address)
     credentials.put(tx, held.account_id, credential, now)
     audit.record(tx, who, "account.password", {"address": held.address}, now)
 
 
 def change_state(tx: Tx, who: str, address: str, to: State, why: str, now: float) -> None:
     """One step of the lifecycle. Raises `Refused`: no-such-account, no-such-step."""
-    held = _must_hold(tx, address)
+    held = must_hold(tx, address)
     people.set_state(tx, held.account_id, to)
     audit.record(tx, who, f"account.{to.value}", {"address": held.address, "from": held.state.value, "why": why}, now)
 
 
-def _must_hold(tx: Tx, address: str) -> Held:
+def must_hold(tx: Tx, address: str) -> Held:
     held = addresses.exact(tx, address)
     if held is None:
         raise Refused("no-such-account", address=address)
@@ -377,7 +388,11 @@ def _must_hold(tx: Tx, address: str) -> Held:
 
 
 def furnish(tx: Tx, config: Config, profile: Profile, ids: Identifiers, now: float) -> None:
-    """What every mail domain must have (rfc5321 4.5.1, rfc2142 4): postmaster@, and abuse@ beside it. May run again."""
+    """What every mail domain must have (rfc5321 4.5.1, rfc2142 4): postmaster@, and abuse@ beside it; and what accounts
+    and units from older versions lack. May run again."""
+    units.fold_missing(tx)
+    people.name_missing(tx)
+    entries.fill_missing(tx)
     for domain in config.domains:
         wanted = f"postmaster@{domain}"
         held = addresses.exact(tx, wanted)
@@ -387,6 +402,7 @@ def furnish(tx: Tx, config: Config, profile: Profile, ids: Identifiers, now: flo
         account_id = add_account(tx, "congvu", new, profile, ids, now)
         if not addresses.taken(tx, [f"abuse@{domain}"]):
             addresses.give(tx, account_id, f"abuse@{domain}", primary=False)
+            entries.renew(tx, [account_id])
 
 
 # Each statement returns rows that must not exist, with the sentence they fill.
@@ -394,7 +410,8 @@ _NEVER = (
     (
         "account {0}: {1} primary addresses",
         "SELECT account.id, count(address.address) FROM account LEFT JOIN address ON address.account_id = account.id"
-        " AND address.is_primary = 1 GROUP BY account.id HAVING count(address.address) <> 1",
+        " AND address.is_primary = 1 WHERE account.state <> 'purged' GROUP BY account.id"
+        " HAVING count(address.address) <> 1",
     ),
     (
         "address {0}: its account {1} does not exist",
@@ -421,6 +438,7 @@ _NEVER = (
 
 def check(tx: Tx) -> Iterator[str]:
     """Findings about who exists, none when all is whole; `mailstore.check` looks at the mailboxes."""
-    for sentence, sql in _NEVER:
+    for sentence, sql in (*_NEVER, *units.NEVER, *people.NEVER):
         for row in tx.each(sql):
             yield sentence.format(*row)
+    yield from entries.check(tx)

@@ -7,7 +7,7 @@ the good ones come in one transaction or not at all (row 7.7: real rosters are 6
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +171,7 @@ def import_accounts(
     return Outcome(added, _by_line(bad + late))
 
 
-def _free(rows: Sequence[Row], taken: set[str]) -> tuple[list[Row], list[BadRow]]:
+def _free(rows: Sequence[Row], taken: Collection[str]) -> tuple[list[Row], list[BadRow]]:
     free = [row for row in rows if row.address not in taken]
     late = [
         BadRow(row.line, row.address, Refused("address-taken", address=row.address))

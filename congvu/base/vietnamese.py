@@ -53,6 +53,11 @@ def words(text: str) -> list[str]:
     return found
 
 
+def findable(*texts: str) -> str:
+    """The words of these texts, folded, a space before each: a word begins with "du" where " du" occurs."""
+    return "".join(f" {word}" for text in texts for word in words(fold(text)))
+
+
 class _Folds(dict[str, str]):
     """Folds already worked out. Vietnamese has about 7,000 syllables, so nearly every word of a letter is here."""
 

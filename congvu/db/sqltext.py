@@ -1,4 +1,5 @@
-"""The one place where a statement's text is taken apart: finds placeholders outside of strings, names and comments."""
+"""The one place where a statement's text is taken apart: finds placeholders outside of strings, names and comments;
+and where a condition on words is put together."""
 
 import re
 
@@ -48,3 +49,13 @@ def schema_for(sql: str, clustered: str, types: dict[str, str]) -> str:
     sql = sql.replace("/*clustered*/", clustered)
     sql = re.sub(r"--[^\n]*", "", sql)
     return re.sub(r"\b[A-Z]+\b", lambda found: types.get(found.group(), found.group()), sql)
+
+
+MAX_WORDS = 8  # of a question; more say nothing new
+
+
+def has_words(column: str, findable: str) -> tuple[str, tuple[str, ...]]:
+    """A condition that each of these words begins a word of a column, and its parameters. Both hold folded words with a
+    space before each (`vietnamese.findable`): letters and digits only, so no sign of LIKE can be among them."""
+    words = findable.split()[:MAX_WORDS]
+    return " AND ".join([f"{column} LIKE ?"] * len(words)) or "1 = 1", tuple(f"% {word}%" for word in words)

@@ -6,11 +6,12 @@ form, and that any number of recipients costs one statement in a few hundred. Mu
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from congvu.base.failure import Refused
-from congvu.db.engine import Tx
+from congvu.db.engine import Row, Tx
 from congvu.directory.lifecycle import State
 
 MAX_LOCAL = 64  # octets, rfc5321 4.5.3.1.1
@@ -118,35 +119,47 @@ def exact(tx: Tx, address: str) -> Held | None:
     return _registered(tx, {text}).get(text)
 
 
-def taken(tx: Tx, addresses: Iterable[str]) -> set[str]:
-    """Which of these folded addresses are registered, in whatever state."""
-    return set(_registered(tx, set(addresses)))
+def taken(tx: Tx, addresses: Iterable[str]) -> dict[str, str]:
+    """Which of these folded addresses nobody can be given (live, old or resting, in whatever state of the account),
+    each with the kind of its holder: the category of the unit whose box it is, else the account's kind."""
+    return {
+        address: category if category and kind in ("organisation", "unit") else kind
+        for address, kind, category in _asked(tx, _TAKEN, set(addresses))
+    }
 
 
-_SELECT = (
+_HELD = (
     "SELECT address.address, account.id, account.state, account.name FROM address"
-    " JOIN account ON account.id = address.account_id"
+    " JOIN account ON account.id = address.account_id WHERE address.rests = 0 AND address.address IN "
+)
+_TAKEN = (
+    "SELECT address.address, account.kind, unit.category FROM address JOIN account ON account.id = address.account_id"
+    " LEFT JOIN unit ON unit.id = account.unit_id WHERE address.address IN "
 )
 
 
 def _registered(tx: Tx, texts: set[str]) -> dict[str, Held]:
-    found: dict[str, Held] = {}
+    return {
+        address: Held(account_id, State(state), address, name)
+        for address, account_id, state, name in _asked(tx, _HELD, texts)
+    }
+
+
+def _asked(tx: Tx, sql: str, texts: Iterable[str]) -> Iterator[Row]:
+    """The rows of a statement that ends with `IN `, for any number of texts in a few statements."""
     ordered = sorted(texts)
     for start in range(0, len(ordered), _ASK):
         some = ordered[start : start + _ASK]
         size = 1 << (len(some) - 1).bit_length()
         some += some[-1:] * (size - len(some))
-        for address, account_id, state, name in tx.all(
-            f"{_SELECT} WHERE address.address IN ({','.join('?' * size)})",  # placeholders only
-            *some,
-        ):
-            found[address] = Held(account_id, State(state), address, name)
-    return found
+        yield from tx.all(f"{sql}({','.join('?' * size)})", *some)  # placeholders only
 
 
 def of_account(tx: Tx, account_id: int) -> tuple[str, ...]:
-    """Every address of an account, the primary one first."""
-    rows = tx.all("SELECT address FROM address WHERE account_id = ? ORDER BY is_primary DESC, address", account_id)
+    """Every address under which an account receives, the primary one first."""
+    rows = tx.all(
+        "SELECT address FROM address WHERE account_id = ? AND rests = 0 ORDER BY is_primary DESC, address", account_id
+    )
     return tuple(address for (address,) in rows)
 
 
@@ -163,15 +176,54 @@ def give_many(tx: Tx, addresses: Sequence[tuple[str, int]]) -> None:
     tx.many("INSERT INTO address (address, account_id, is_primary) VALUES (?, ?, 1)", addresses)
 
 
-def give(tx: Tx, account_id: int, address: str, primary: bool) -> None:
-    """Registers a folded address. Raises `Refused("address-taken")`, also while it rests after a purge."""
+def give(tx: Tx, account_id: int, address: str, primary: bool, ends: str = "") -> None:
+    """Registers a folded address, until a day of law ("" for ever). Raises `Refused("address-taken")`, also while it
+    rests after somebody else's use."""
     if (
         tx.run(
-            "INSERT INTO address (address, account_id, is_primary) VALUES (?, ?, ?) ON CONFLICT (address) DO NOTHING",
-            address,
-            account_id,
-            int(primary),
+            "INSERT INTO address (address, account_id, is_primary, ends) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (address) DO NOTHING",
+            *(address, account_id, int(primary), ends),
         )
         != 1
     ):
         raise Refused("address-taken", address=address)
+
+
+def rename(tx: Tx, account_id: int, address: str, ends: str) -> str:
+    """A new primary address; the one before stays and receives until `ends` (row 13.5). An old address of the same
+    account may come back. Returns the one before. Raises `Refused`: address-taken, no-such-account."""
+    row = tx.one("SELECT address FROM address WHERE account_id = ? AND is_primary = 1", account_id)
+    if row is None:
+        raise Refused("no-such-account")
+    if row[0] == address:
+        return address
+    tx.run("UPDATE address SET is_primary = 0, ends = ? WHERE address = ?", ends, row[0])
+    if not tx.run(
+        "UPDATE address SET is_primary = 1, ends = '', rests = 0 WHERE address = ? AND account_id = ?",
+        *(address, account_id),
+    ):
+        give(tx, account_id, address, primary=True)
+    return str(row[0])
+
+
+def lay_to_rest(tx: Tx, addresses: Sequence[str], until: float) -> None:
+    """From now on these receive nothing, and nobody else is given them before that instant (row 2.2)."""
+    tx.many("UPDATE address SET rests = ? WHERE address = ? AND rests = 0", [(int(until), a) for a in addresses])
+
+
+def ended(tx: Tx, today: date, limit: int = 1000) -> list[tuple[str, int]]:
+    """Old addresses whose end has come, with their account."""
+    return [
+        (address, account_id)
+        for address, account_id in tx.all(
+            "SELECT address, account_id FROM address WHERE ends <> '' AND ends <= ? AND rests = 0 AND is_primary = 0"
+            " ORDER BY address LIMIT ?",
+            *(today.isoformat(), limit),
+        )
+    ]
+
+
+def free_rested(tx: Tx, now: float) -> int:
+    """Forgets addresses that have rested long enough, so that they can be given anew; how many."""
+    return tx.run("DELETE FROM address WHERE rests > 0 AND rests <= ?", int(now))

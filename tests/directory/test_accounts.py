@@ -305,7 +305,7 @@ def test_accounts_are_whole(db: Database, ids: Identifiers, config: Config) -> N
     assert everyone == ["nthue@angiang.gov.vn", "postmaster@angiang.gov.vn"]
     assert db.read_now(lambda tx: list(accounts.check(tx))) == []
     db.write_now(lambda tx: tx.run("DELETE FROM account WHERE name = 'Tên nthue'"))
-    assert len(db.read_now(lambda tx: list(accounts.check(tx)))) == 2
+    assert len(db.read_now(lambda tx: list(accounts.check(tx)))) == 4
 
 
 def test_steps_of_life(db: Database, ids: Identifiers) -> None:
