@@ -835,6 +835,31 @@ def test_audit_chain(db: Database) -> None:
     assert [line for line in db.read_now(audit.verify_chain) if "missing" in line]
 
 
+def test_audit_rows_cut_off_at_the_end_are_missed(db: Database) -> None:
+    for n in range(3):
+        db.write_now(audit.record, "an", "test", {"n": n}, 1.0)
+    kept = db.read_now(audit.head)
+    assert kept[0] == 3
+    db.write_now(lambda tx: tx.run("DELETE FROM audit WHERE id = 3"))
+    assert db.read_now(audit.verify_chain) == ["audit: rows 3 to 3 are missing"]
+    # Who covers that up too cannot cover up the seal that was kept elsewhere.
+    db.write_now(lambda tx: tx.run("UPDATE audit SET at = 2 WHERE id = 0"))
+    assert db.read_now(audit.verify_chain) == []
+    assert db.read_now(audit.verify_chain, kept) == ["audit: row 3, whose seal was kept, is missing"]
+    db.write_now(audit.record, "an", "other", {}, 1.0)
+    assert db.read_now(audit.verify_chain, kept) == ["audit: row 3 has another seal than the one kept"]
+
+
+def test_audit_rows_are_found(db: Database) -> None:
+    for n, (who, act) in enumerate([("an", "account.add"), ("huệ", "account.lock"), ("an", "unit.add")]):
+        db.write_now(audit.record, who, act, {"on": f"100%_{n}"}, 1.0)
+    ids = lambda **words: [row.id for row in db.read_now(audit.recent, **words)]  # noqa: E731
+    assert ids() == [3, 2, 1]
+    assert ids(limit=1) == [3] and ids(before=3) == [2, 1]
+    assert ids(who="an") == [3, 1] and ids(act="account.") == [2, 1]
+    assert ids(on="100%_1") == [2] and ids(on="1001") == []
+
+
 def test_audit_chain_of_two_writers(engine_url: str, tmp_path: Path) -> None:
     one, two = (open_database(engine_url, data=tmp_path) for _ in range(2))
     one.migrate()

@@ -195,3 +195,6 @@ CREATE TABLE token (
     peer TEXT NOT NULL                  -- where it was last used from
 );
 CREATE INDEX token_account ON token (account_id);
+
+-- Row 0 of the audit counts the others, so that rows cut off at the end are missed.
+UPDATE audit SET at = (SELECT max(id) FROM audit AS all_rows) WHERE id = 0;
