@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import ssl
 import subprocess
@@ -222,3 +223,51 @@ def test_help_is_vietnamese_first() -> None:
     for word in ("init", "serve", "account", "check", "queue", "sample", "demo", "config"):
         assert word in said
     assert "Tài khoản" in said and "congvu " in run("--version").stdout
+
+
+def test_units_people_roles_and_audit(data: Path, engine_url: str) -> None:
+    at = ("--data", data)
+    run("account", "add", "nthue@angiang.gov.vn", "--name", "Nguyễn Thị Huệ", *at)
+    assert "102" in run("unit", "communes", "An Giang", *at).stdout
+    number = run("unit", "add", "Sở Xây dựng", "--category", "so", "--parent", "tỉnh an giang", *at).stdout.strip()
+    office = run("unit", "add", "Văn phòng", "--category", "vanphong", "--parent", number, *at).stdout.strip()
+    assert f"Sở Xây dựng\tso\t{number}" in run("unit", "list", "xay dung", *at).stdout
+    assert len(json.loads(run("unit", "list", "--json", *at).stdout)) == 105
+    assert f"\n    Văn phòng\tvanphong\t{office}" in run("unit", "list", *at).stdout
+    run("unit", "change", number, "--name", "Sở Xây dựng An Giang", "--why", "QĐ 1", *at)
+    assert "Tỉnh An Giang › Sở Xây dựng An Giang" in run("unit", "show", "so xay dung", *at).stdout
+    run("unit", "end", office, "--on", "2026-01-01", "--to", number, *at)
+    assert "2026-01-01\tmerged" in run("unit", "show", number, *at).stdout
+    run("person", "post", "nthue@angiang.gov.vn", "--unit", number, "--title", "Chuyên viên", *at)
+    run("person", "post", "nthue@angiang.gov.vn", "--unit", "long xuyen", "--title", "Ủy viên", "--add", *at)
+    run("person", "contact", "nthue@angiang.gov.vn", "--mobile", "0900", "--public", *at)
+    (card,) = json.loads(run("person", "find", "chuyen vien", "--json", *at).stdout)
+    assert (card["name"], card["path"][-1], card["mobile"], card["public"]) == (
+        *("Nguyễn Thị Huệ", "Sở Xây dựng An Giang", "0900", True),
+    )
+    role = ("nthue@angiang.gov.vn", "unit_admin")
+    run("role", "give", *role, "--unit", number, *at)
+    assert "nthue@angiang.gov.vn\tunit_admin\tSở Xây dựng An Giang" in run("role", "list", *at).stdout
+    run("role", "take", *role, "--unit", number, *at)
+    assert run("role", "list", *at).stdout == ""
+    head = run("audit", "verify", *at).stdout.rpartition(": ")[2].strip()
+    assert "role.take" in run("audit", "list", "--act", "role.", "--limit", "1", *at).stdout
+    database = open_database(engine_url, data=data)
+    database.write_now(lambda tx: tx.run("DELETE FROM audit WHERE act = 'role.give'"))
+    database.close()
+    assert "are missing" in run("audit", "verify", "--head", head, *at, code=1).stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("unit", "add", "X", "--category", "department"),
+        ("unit", "show", "nowhere"),
+        ("unit", "communes", "Atlantis"),
+        ("person", "post", "nobody@angiang.gov.vn", "--unit", "x"),
+        ("role", "give", "nobody@angiang.gov.vn", "king", "--unit", "x"),
+        ("audit", "verify", "--head", "seal"),
+    ],
+)
+def test_what_the_directory_refuses(data: Path, words: tuple[str, ...]) -> None:
+    run(*words, "--data", data, code=2)

@@ -12,7 +12,7 @@ import typer
 from congvu import __version__
 from congvu.base.failure import NotNow, Refused
 from congvu.base.texts import say
-from congvu.cli import accounts, serving, store
+from congvu.cli import accounts, directory, serving, store
 from congvu.cli.common import fail
 
 app = typer.Typer(
@@ -23,6 +23,10 @@ app = typer.Typer(
 )
 app.add_typer(serving.app)
 app.add_typer(accounts.app, name="account")
+app.add_typer(directory.unit, name="unit")
+app.add_typer(directory.person, name="person")
+app.add_typer(directory.role, name="role")
+app.add_typer(directory.audit, name="audit")
 app.add_typer(store.app)
 
 

@@ -12,7 +12,8 @@ from enum import IntFlag
 from congvu.base.vietnamese import findable
 from congvu.db.engine import Row, Tx
 from congvu.db.sqltext import has_words
-from congvu.directory.lifecycle import State
+from congvu.directory import lifecycle, units
+from congvu.directory.lifecycle import Act, State
 from congvu.directory.people import Kind
 from congvu.directory.roles import Scope
 
@@ -44,6 +45,11 @@ class Entry:
     mobile: str
     place: str
     shown: Shown
+
+    @property
+    def receives(self) -> bool:
+        """Is it somebody to write to?"""
+        return lifecycle.may(self.state, Act.RECEIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ _SELECT = (
     "SELECT account.id, account.kind, account.state, account.name, entry.title, account.unit_id, entry.phone,"
     " entry.mobile, entry.place, entry.shown FROM entry JOIN account ON account.id = entry.account_id"
 )
+_LISTED = "entry.shown % 2 = 1"  # Shown.LISTED
 _ALIVE = "account.state IN ('active', 'locked')"  # what can receive; others are nobody to write to
 
 
@@ -149,37 +156,42 @@ def search(
     text: str,
     within: Scope,
     *,
-    unit_ids: Sequence[int] | None = None,
+    units_below: int | None = None,
     everybody: bool = False,
+    public: bool = False,
     after: int = 0,
     limit: int = 50,
 ) -> list[Entry]:
     """Entries with all these words (the beginnings of words of name, addresses or title), by number, those after
-    `after`. `unit_ids`: in these units only. Hidden ones, and those that cannot receive, only for `everybody`."""
+    `after`. `units_below`: in this unit and its subtree only. Hidden ones, and those that cannot receive, only for
+    `everybody`; `public`: what stands on the public list."""
     words, params = has_words("entry.folded", findable(text))
     part, part_params = within.where("account.unit_id")
     conditions, values = [words, part, "entry.account_id > ?"], [*params, *part_params, after]
-    if unit_ids is not None:
-        conditions.append("account.unit_id IN (?*)")
-        values.append(unit_ids)
+    if units_below is not None:
+        conditions.append(f"account.unit_id IN ({units.SUBTREE})")
+        values.append([units_below])
     if not everybody:
-        conditions += ["entry.shown % 2 = 1", _ALIVE]
+        conditions += [_LISTED, _ALIVE]
+    if public:
+        conditions.append("entry.shown / 8 % 2 = 1")
     return _entries(
         tx, tx.all(f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY entry.account_id LIMIT ?", *values, limit)
     )
 
 
-def suggest(tx: Tx, text: str, limit: int = 20) -> list[Entry]:
+def suggest(tx: Tx, text: str, within: Scope, limit: int = 20) -> list[Entry]:
     """For completing an address: who is meant by these beginnings of words. Whose tên or local part begins with the
     first of them comes first, as people in Vietnam are called by their tên."""
     words, params = has_words("entry.folded", findable(text))
     if not params:
         return []
     first = params[0][2:-1]
+    part, part_params = within.where("account.unit_id")
     rows = tx.all(
-        f"{_SELECT} LEFT JOIN person ON person.account_id = entry.account_id"
-        f" WHERE {words} AND entry.shown % 2 = 1 AND {_ALIVE} ORDER BY account.name LIMIT ?",
+        f"{_SELECT} WHERE {words} AND {part} AND {_LISTED} AND {_ALIVE} ORDER BY entry.account_id LIMIT ?",
         *params,
+        *part_params,
         10 * limit,
     )
     entries = _entries(tx, rows)

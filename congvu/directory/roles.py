@@ -132,6 +132,11 @@ def scope(who: Actor, right: Right) -> Scope:
     return Scope(roots)
 
 
+def listed(who: Actor) -> Scope:
+    """What everybody who signed in may find: entries that are shown, of the whole province (row 7.1)."""
+    return Scope(None)
+
+
 def assign(tx: Tx, account_id: int, grant: Grant, since: str = "", until: str = "") -> None:
     """Gives a role, or changes its days. The caller has asked `need(…, Right.ASSIGN, …)`."""
     tx.run(

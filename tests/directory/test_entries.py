@@ -61,12 +61,12 @@ def test_parts_of_a_search(db: Database, town: dict[str, int]) -> None:
     assert found(db, "duong", everybody=True) == ["lvduong", "ttduong"]
     assert found(db, "", limit=2) == ["nthue", "hvan"]
     assert found(db, "", after=town["hvan"]) == ["ttduong", "soxaydung"]
-    assert found(db, "hue", unit_ids=[2]) == ["hvan"]
+    assert found(db, "hue", units_below=2) == ["hvan"]
 
 
 def test_people_are_called_by_their_last_name(db: Database, town: dict[str, int]) -> None:
-    assert [e.name for e in db.read_now(entries.suggest, "hue")] == ["Nguyễn Thị Huệ", "Huệ Văn An"]
-    assert db.read_now(entries.suggest, " ") == []
+    assert [e.name for e in db.read_now(entries.suggest, "hue", ALL)] == ["Nguyễn Thị Huệ", "Huệ Văn An"]
+    assert db.read_now(entries.suggest, " ", ALL) == []
 
 
 def test_what_changes_is_found_anew(db: Database, town: dict[str, int]) -> None:
