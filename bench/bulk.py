@@ -18,16 +18,19 @@ DRAWN = 1 << 40  # identifiers that the server draws are larger
 
 def fill(data: Path, login: str, source: str, count: int) -> None:
     """Grows the mailbox `source` of this account, which must hold a few letters, to `count`."""
-    database = open_database(load(data).database.url, data=data)
+    url = load(data).database.url
+    database = open_database(url, data=data)
+    columns = _SQLITE if url.startswith("sqlite") else _POSTGRES
     try:
-        account, modseq = database.write_now(_fill, login, source, count)
+        account, modseq = database.write_now(_fill, columns, login, source, count)
         database.write_index_now(_pass_over, account, modseq)
     finally:
         database.close()
 
 
-def _names(tx: Tx, table: str) -> list[str]:
-    return [row[0] for row in tx.all("SELECT name FROM pragma_table_info(?) ORDER BY cid", table)]
+# The columns of a table, which each engine tells in words of its own.
+_SQLITE = "SELECT name FROM pragma_table_info(?) ORDER BY cid"
+_POSTGRES = "SELECT column_name FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position"
 
 
 def _taken(names: list[str], **new: str) -> str:
@@ -38,13 +41,13 @@ def _pass_over(tx: Tx, account: int, modseq: int) -> None:
     tx.run("UPDATE text_cursor SET indexed = ? WHERE account_id = ?", modseq, account)
 
 
-def _fill(tx: Tx, login: str, source: str, count: int) -> tuple[int, int]:
+def _fill(tx: Tx, columns: str, login: str, source: str, count: int) -> tuple[int, int]:
     row = tx.one("SELECT account_id FROM address WHERE address = ?", login)
     box = mailbox.find(tx, row[0], source) if row else None
     if row is None or box is None or not box.messages or box.messages != box.uid_next - 1:
         raise LookupError("an existing mailbox that holds letters and has lost none is needed")
     account, here = row[0], box.messages
-    letters, messages = _names(tx, "letter"), _names(tx, "message")
+    letters, messages = ([row[0] for row in tx.all(columns, table)] for table in ("letter", "message"))
     first = (tx.one("SELECT max(id) FROM letter WHERE id < ?", DRAWN) or (None,))[0] or 0
     modseq = advance(tx, account)
     while here < count:

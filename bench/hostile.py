@@ -58,7 +58,8 @@ def workers(server: Ours) -> tuple[int, ...]:
     """The processes that have doors."""
     root = server.roots[0]
     children = map(int, Path(f"/proc/{root}/task/{root}/children").read_text().split())
-    return tuple(pid for pid in children if os.getpriority(os.PRIO_PROCESS, pid) == 0)
+    mine = os.getpriority(os.PRIO_PROCESS, root)  # the indexer has a lower one
+    return tuple(pid for pid in children if os.getpriority(os.PRIO_PROCESS, pid) == mine)
 
 
 def _owner(sock: socket.socket, pids: Sequence[int]) -> int:

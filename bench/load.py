@@ -6,7 +6,8 @@
     hostile     clients that mean harm, one kind after the other, and what an ordinary one notices (bench/hostile.py)
     start       the time until the doors are open with all that, and with so many accounts
 
-Each prints what it measured; nothing is compared. What must not happen (a letter refused, a connection lost) ends it.
+`--engine postgres` starts a PostgreSQL of its own, with fsync on. Each part prints what it measured; nothing is
+compared. What must not happen (a letter refused, a connection lost) ends it.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from bench.client import Imap, Smtp
 from bench.ground import HERE
 from bench.mailbox import RARE, WHOLE, letters
 from bench.servers import DOMAIN, Ours, login
+from tests.soak.ground import Cluster
 
 PARTS = ["idle", "smtp", "million", "start", "hostile"]
 BOX = "rat-lon"
@@ -146,7 +148,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each attack")
     parser.add_argument("--attacks", nargs="*", default=[], help="names of bench/hostile.py; all when not given")
-    parser.add_argument("--database", default="", help="SQL URL; the embedded one when not given")
+    parser.add_argument("--engine", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--base-port", type=int, default=21000)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"))
     options = parser.parse_args()
@@ -155,8 +157,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     folder = Path(tempfile.mkdtemp(prefix="congvu-load-", dir=options.folder))
     server = Ours(folder / "ours", options.base_port, options.users)
-    server.database = options.database
+    cluster = None
     try:
+        if options.engine == "postgres":
+            folder.chmod(0o755)  # it runs as somebody else
+            cluster = Cluster(folder / "postgres")
+            cluster.start()
+            server.database = cluster.create("load")
         server.folder.mkdir()
         begun = time.monotonic()
         server.set_up()
@@ -188,6 +195,8 @@ def main() -> None:
     finally:
         if server.roots:
             server.stop()
+        if cluster is not None:
+            cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
