@@ -7,15 +7,16 @@ somebody else removes is answered as gone, and a UID never comes to mean another
 because a file of letters would move under the reader; ours does not).
 
 Promises: DELE takes effect at QUIT and only there, and `+OK` to QUIT comes when it is on disk; it removes those letters
-and no other, whatever IMAP's \Deleted says. A letter leaves piece by piece. What was fetched with RETR is \Seen
-afterwards, as people who use both kinds of program expect. Must never hold a transaction while the peer is slow.
+and no other, whatever IMAP's \Deleted says. A letter leaves piece by piece; to a program that has not said UTF8 one
+with UTF-8 in its headers goes as a surrogate (`codec.surrogate`). What was fetched with RETR is \Seen afterwards, as
+people who use both kinds of program expect. Must never hold a transaction while the peer is slow.
 """
 
 import asyncio
 import secrets
 from array import array
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from itertools import compress
@@ -28,7 +29,7 @@ from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret, log, printable
 from congvu.base.texts import say, say_in
 from congvu.base.vietnamese import unmarked
-from congvu.codec import pop3, sasl
+from congvu.codec import mime, pop3, sasl, surrogate
 from congvu.codec.lines import LineTooLong
 from congvu.codec.pop3 import BadCommand, DotWriter, TopCutter
 from congvu.db.blobs import BlobKeeper
@@ -117,11 +118,13 @@ _EITHER = State.AUTHORIZATION | State.TRANSACTION
 
 @dataclass(frozen=True, slots=True)
 class _Letter:
-    """What RETR and TOP send. `data`: the whole of it when it is small."""
+    """What RETR and TOP send. `size`: as it is stored; `data`: all that is sent, when it is small; `headers`: where
+    they lie, when they must be made ASCII on the way."""
 
     body: message.Body
     size: int
     data: bytes | None
+    headers: Sequence[tuple[int, int]] = ()
 
 
 class Maildrop:
@@ -176,8 +179,9 @@ def _open(tx: Tx, account_id: int) -> Maildrop:
     return Maildrop(account_id, box.uid_validity, *message.sizes(tx, account_id, mailbox.INBOX))
 
 
-def _read(tx: Tx, blobs: BlobKeeper, account_id: int, uid: int) -> _Letter:
-    """One letter. Raises `Refused`: pop3-gone (somebody else removed it), letter-damaged."""
+def _read(tx: Tx, blobs: BlobKeeper, account_id: int, uid: int, utf8: bool) -> _Letter:
+    """One letter. `utf8`: its headers may go as they are. Raises `Refused`: pop3-gone (somebody else removed it),
+    letter-damaged."""
     found = message.rows(tx, account_id, mailbox.INBOX, uid, uid)
     if not found:
         raise Refused("pop3-gone")
@@ -185,18 +189,33 @@ def _read(tx: Tx, blobs: BlobKeeper, account_id: int, uid: int) -> _Letter:
     if body is None:
         raise Refused("letter-damaged")
     size = len(body.prefix) + body.blob.size
-    return _Letter(body, size, body.prefix + blobs.read(body.blob) if size <= SMALL else None)
+    data = body.prefix + blobs.read(body.blob) if size <= SMALL else None
+    if utf8 or (data is not None and data.isascii()):
+        return _Letter(body, size, data)
+    headers = surrogate.headers(mime.unpack_parts(body.parts), len(body.prefix))
+    if data is not None:
+        data = b"".join(surrogate.made((data,), headers))
+    return _Letter(body, size, data, headers)
 
 
 def _pieces(blobs: BlobKeeper, letter: _Letter) -> Iterator[bytes]:
-    """Its bytes; the first piece has some of the blob, so that whoever holds it knows that they are there."""
+    """What is sent of it. Raises `ValueError` when its bytes end too soon."""
     if letter.data is not None:
-        yield letter.data
-        return
-    head = letter.body.prefix
+        return iter((letter.data,))
+    whole = _whole(blobs, letter)
+    return surrogate.made(whole, letter.headers) if letter.headers else whole
+
+
+def _whole(blobs: BlobKeeper, letter: _Letter) -> Iterator[bytes]:
+    """A large letter as it is stored; the first piece has some of the blob, so that whoever holds it knows that they
+    are there."""
+    head, left = letter.body.prefix, letter.size
     for piece in blobs.stream(letter.body.blob):
+        left -= len(head) + len(piece)
         yield head + piece
         head = b""
+    if left:
+        raise ValueError(f"{left} bytes are missing")
 
 
 def _remove(tx: Tx, account_id: int, uids: list[int]) -> int:
@@ -526,7 +545,7 @@ class _Session:
         drop, blobs = self._maildrop, self._services.blobs
         uid = drop.uids[drop.index(number)]
         try:
-            letter = await self._services.db.read(_read, blobs, drop.account_id, uid)
+            letter = await self._services.db.read(_read, blobs, drop.account_id, uid, self._utf8)
             source = _pieces(blobs, letter)
             piece = next(source, b"") if letter.data is not None else await asyncio.to_thread(next, source, b"")
         except (LookupError, ValueError) as error:
@@ -534,10 +553,8 @@ class _Session:
             raise Refused("letter-damaged") from error
         self.ok("pop3-octets", str(letter.size))
         writer = DotWriter()
-        left = letter.size
         try:
             while piece:
-                left -= len(piece)
                 data = writer.feed(piece)
                 self._write(data if cutter is None else cutter.feed(data))
                 if cutter is not None and cutter.done:
@@ -548,11 +565,9 @@ class _Session:
                 piece = b"" if letter.data is not None else await asyncio.to_thread(next, source, b"")
         except (LookupError, ValueError, NotNow) as error:
             log.error("account %d: message %d of INBOX cannot be read to its end: %s", drop.account_id, uid, error)
-            left = -1
-        if left:
             self._send()
             self._stream.abort()
-            raise Gone
+            raise Gone from error
         self._write(writer.end())
         return uid
 

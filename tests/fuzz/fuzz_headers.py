@@ -1,6 +1,6 @@
 """Header fields, addresses, parameters, dates: any bytes give a result, rendered words stay one value on the wire."""
 
-from congvu.codec import headers, wire
+from congvu.codec import headers, surrogate, wire
 
 SEEDS: list[bytes] = [
     b'"Nguyen, An" <an@angiang.gov.vn>, Nhom: b@x.vn, =?utf-8?B?xJDhuqF0?= <c@x.vn>;, <@r1,@r2:d@x.vn>, (c) e@x (E)',
@@ -50,6 +50,9 @@ def one(data: bytes) -> None:
     names = ["from", b"subject"]
     kept, dropped = headers.select_fields(data, names), headers.select_fields(data, names, True)
     assert len(kept) + len(dropped) <= 2 * len(data) + 8
+    shown = surrogate.header(data)
+    assert shown.isascii()
+    assert shown == data or not data.isascii()
 
 
 def _balanced(rendered: bytes) -> None:

@@ -210,6 +210,22 @@ def test_a_large_letter_goes_piece_by_piece(program: Program, monkeypatch: pytes
     assert most < 800_000  # a piece of 256 KiB, dots doubled, and what was gathered before
 
 
+def test_a_large_letter_is_shown_in_ascii_on_its_way(program: Program) -> None:
+    header = "Subject: lớn\r\nFrom: Đạt <đạt@xa.test>\r\n\r\n".encode()
+    program.put(header + BIG, prefix="Received: for <đạt@xa.test>\r\n".encode())
+
+    async def go(connect: Callable[[], Awaitable[Client]]) -> None:
+        client = await connect()
+        for command in (b"RETR 1", b"TOP 1 0"):
+            assert (await client.ask(command)).startswith(b"+OK")
+            shown, _, body = unstuffed(await client.rest()).partition(b"\r\n\r\n")
+            assert shown.isascii()
+            assert shown.startswith(b"Subject: =?UTF-8?B?bOG7m24=?=\r\nFrom: =?UTF-8?B?")
+            assert body == (BIG if command == b"RETR 1" else b"")
+
+    talk(program, go)
+
+
 def test_line_ends_are_made_whole(program: Program) -> None:
     program.put(b"Subject: la\n\n.a\rb\n.c")
 
