@@ -42,7 +42,8 @@ from congvu.directory import profile as profiles
 from congvu.mailstore import search
 from congvu.servers import pop3, smtp, smtp_replies
 from congvu.servers.imap import commands as imap
-from congvu.servers.listen import Listener, Places, Stream, Tls, load_tls, serve_listener
+from congvu.servers.listen import Listener, Places, serve_listener
+from congvu.servers.stream import Stream, Tls, load_tls
 
 BACKGROUND = "background"
 FILES = 1 << 18  # more than any process here will open

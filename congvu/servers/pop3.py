@@ -35,7 +35,8 @@ from congvu.codec.pop3 import BadCommand, DotWriter, TopCutter
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database, Tx
 from congvu.mailstore import mailbox, message
-from congvu.servers.listen import TURN, Gone, Manners, Stopping, Stream, Tls, TooSlow
+from congvu.servers.listen import Manners
+from congvu.servers.stream import TURN, Gone, Stopping, Stream, Tls, TooSlow
 
 SMALL = 256 * 1024  # a letter up to this size is read at once, a larger one is streamed
 PIECE = 65_536  # bytes of answers gathered before they are written

@@ -25,7 +25,7 @@ from congvu.codec.smtp import BadCommand, DotReader, LineWatch
 from congvu.db.blobs import BlobKeeper, Spool
 from congvu.delivery.inbound import Arriving, Peer, Recipient, SignedIn
 from congvu.servers import smtp_replies as replies
-from congvu.servers.listen import TURN, Stream, Tls
+from congvu.servers.stream import TURN, Stream, Tls
 
 CHUNK = 65_536
 CRUMB = 8192

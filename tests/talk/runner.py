@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from congvu.servers.listen import Manners, Stream, Tls, hold_session, serve_listener
+from congvu.servers.listen import Manners, hold_session, serve_listener
+from congvu.servers.stream import Stream, Tls
 
 Session = Callable[[Stream], Awaitable[None]]
 WAIT = 10.0  # seconds for one expected line

@@ -15,7 +15,8 @@ from congvu.db.blobs import Blob
 from congvu.mailstore import mailbox
 from congvu.servers.imap import append
 from congvu.servers.imap.session import Session, Tell
-from congvu.servers.listen import Gone, Listener
+from congvu.servers.listen import Listener
+from congvu.servers.stream import Gone
 from tests.talk.test_imap import Client, FakeSpool, Program, signed_in, talk
 
 

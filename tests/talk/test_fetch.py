@@ -19,7 +19,7 @@ from congvu.db.blobs import Blob
 from congvu.mailstore import message
 from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Op
 from congvu.servers.imap import fetch, marks, search, sections
-from congvu.servers.listen import Gone
+from congvu.servers.stream import Gone
 from tests.talk.letters import NOW, PREFIX, Box, opened
 
 PLAIN = b"From: An <an@angiang.gov.vn>\r\nSubject: Mot\r\nDate: Mon, 5 Jan 2026 08:00:00 +0700\r\n\r\nXin chao\r\n"

@@ -36,7 +36,8 @@ from congvu.servers.imap import fetch, mailboxes, messages, session, turns
 from congvu.servers.imap.commands import MANNERS, TABLE, run
 from congvu.servers.imap.session import Session, Tell
 from congvu.servers.imap.view import read_news
-from congvu.servers.listen import Listener, Stream, Tls, serve_listener
+from congvu.servers.listen import Listener, serve_listener
+from congvu.servers.stream import Stream, Tls
 from tests.talk import runner
 from tests.talk.test_listen import make_tls
 

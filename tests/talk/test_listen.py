@@ -1,4 +1,4 @@
-"""servers.listen: streams over real sockets and under hand-fed input, limits, timeouts, TLS, shutdown."""
+"""servers.listen, servers.stream: over real sockets and under hand-fed input, limits, timeouts, TLS, shutdown."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from congvu.codec.lines import LineTooLong
 from congvu.servers import listen
-from congvu.servers.listen import Gone, Manners, Nudged, Places, Stream, Tls, serve_listener
+from congvu.servers.listen import Manners, Places, serve_listener
+from congvu.servers.stream import TURN, Gone, Nudged, Stream, Tls, _Rounds, load_tls
 
 MANNERS = Manners(b"421 too many\r\n", b"421 stopping\r\n", b"421 too slow\r\n", b"421 trouble\r\n")
 
@@ -41,7 +42,7 @@ def make_tls(folder: Path) -> Tls:
     (folder / "key.pem").write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    return listen.load_tls(folder / "cert.pem", folder / "key.pem")
+    return load_tls(folder / "cert.pem", folder / "key.pem")
 
 
 def trusting(tls_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
@@ -138,7 +139,7 @@ def test_one_that_fails_stops_nobody_behind_it(run: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)
-        rounds, went = listen._Rounds(loop), []
+        rounds, went = _Rounds(loop), []
         rounds.add(lambda: went.append(1))
         rounds.add(lambda: 1 // 0)
         rounds.add(lambda: went.append(3))
@@ -363,7 +364,7 @@ def test_many_who_send_without_end_share_one_turn(run: Any) -> None:
             await asyncio.sleep(0)
             turns.append(taken[0] - before)
         full = sorted(turn for turn in turns if turn)
-        assert full[len(full) * 3 // 4] <= 2 * listen.TURN
+        assert full[len(full) * 3 // 4] <= 2 * TURN
         for writer in writers:
             writer.transport.abort()
         await listener.drain()
@@ -428,7 +429,7 @@ def test_one_who_sends_without_end_leaves_the_others_their_turn(run: Any) -> Non
             before = taken[0]
             await asyncio.sleep(0)
             turns.append(taken[0] - before)
-        assert max(turns) <= listen.TURN
+        assert max(turns) <= TURN
         writer.transport.abort()
         await listener.drain()
 

@@ -24,7 +24,8 @@ from congvu.db.engine import Database
 from congvu.mailstore import check, mailbox, message
 from congvu.mailstore.message import NewLetter, Target
 from congvu.servers import pop3
-from congvu.servers.listen import Stream, Tls, serve_listener
+from congvu.servers.listen import serve_listener
+from congvu.servers.stream import Stream, Tls
 from tests.codec.test_sasl import client_final
 from tests.talk import runner
 from tests.talk.test_imap import ACCOUNTS, PASSWORD, FakeDoors

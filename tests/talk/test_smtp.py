@@ -11,7 +11,8 @@ import uvloop
 from congvu.base.config import Config, Limits
 from congvu.base.texts import catalogue
 from congvu.servers import smtp, smtp_replies
-from congvu.servers.listen import TURN, Stream, Tls, serve_listener
+from congvu.servers.listen import serve_listener
+from congvu.servers.stream import TURN, Stream, Tls
 from tests.codec.test_sasl import client_final
 from tests.talk import runner
 from tests.talk.fakes import FakeBlobs, FakeDoors, FakeInbound

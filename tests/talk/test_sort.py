@@ -12,7 +12,7 @@ from congvu.base.failure import Refused
 from congvu.mailstore import message, sorting
 from congvu.servers.imap import progress, sort
 from congvu.servers.imap.session import Session
-from congvu.servers.listen import Gone
+from congvu.servers.stream import Gone
 from tests.store.test_outline import as_before_schema_6
 from tests.talk.letters import NOW, Box, opened
 

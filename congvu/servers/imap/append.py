@@ -25,7 +25,7 @@ from congvu.mailstore.append import Added
 from congvu.servers.imap import catenate
 from congvu.servers.imap.reading import CHUNK
 from congvu.servers.imap.session import Done, Session, Tell
-from congvu.servers.listen import Gone
+from congvu.servers.stream import Gone
 
 COMMANDS = 64  # of one connection whose answers are still to come
 BYTES = 2 << 20  # of letters under way in memory

@@ -36,7 +36,8 @@ from congvu.servers.imap.session import (
     row,
     taking,
 )
-from congvu.servers.listen import Manners, Stream, Tls
+from congvu.servers.listen import Manners
+from congvu.servers.stream import Stream, Tls
 
 # What is said where no session sees the situation; English ASCII first, as nothing is enabled yet.
 MANNERS = Manners(

@@ -43,7 +43,7 @@ from congvu.servers.imap.sections import (
 )
 from congvu.servers.imap.session import FEW, Done, Session
 from congvu.servers.imap.view import Selected, meet, page
-from congvu.servers.listen import Gone
+from congvu.servers.stream import Gone
 
 CHUNK = 500  # messages whose ENVELOPEs and BODYSTRUCTUREs are read at once
 CHUNK_ROWS = 4000  # the same where some forty bytes are said of each

@@ -10,7 +10,7 @@ from congvu.base.config import Limits
 from congvu.base.failure import Refused
 from congvu.codec.imap_words import Assembly, Bad, Literal, TooBig, TooLong, literal_at_end
 from congvu.codec.lines import LineTooLong
-from congvu.servers.listen import Stream
+from congvu.servers.stream import Stream
 
 PREAUTH_LITERAL = 4096  # bytes of one literal before sign-in: rfc7888 5 allows a client no more without asking
 DISCARD_PREAUTH = 65_536  # bytes of a refused literal that are read and dropped rather than the connection

@@ -31,7 +31,7 @@ from congvu.servers.imap.guest import lacking
 from congvu.servers.imap.reading import CHUNK, Farewell, Reading
 from congvu.servers.imap.services import Services, Underway, Watch
 from congvu.servers.imap.view import News, Selected, TooMuch, flags_lines, read_news
-from congvu.servers.listen import Gone, Nudged, Stopping, Stream, Tls, TooSlow
+from congvu.servers.stream import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
 A = TypeVar("A")
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from congvu.base.turns import Turns
 from congvu.db.engine import Database
-from congvu.servers.listen import Gone, Stream
+from congvu.servers.stream import Gone, Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
