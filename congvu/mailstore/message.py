@@ -495,7 +495,7 @@ def copy(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_i
     ):
         raise no_room(tx, [account_id], len(chosen))[account_id]
     modseq = changes.advance(tx, account_id)
-    return put_rows(tx, account_id, chosen, target_id, modseq, now)
+    return put_rows(tx, account_id, chosen, target_id, modseq, now, mailbox_id)
 
 
 def move(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_id: int, now: float) -> Copied:
@@ -504,10 +504,10 @@ def move(tx: Tx, account_id: int, mailbox_id: int, uids: Sequence[int], target_i
     chosen = chosen_rows(tx, account_id, mailbox_id, uids)
     if mailbox_id == target_id:
         # The new UIDs need a number of their own: one row tells of one kind of change to one mailbox under one modseq.
-        copied = put_rows(tx, account_id, chosen, target_id, modseq, now)
+        copied = put_rows(tx, account_id, chosen, target_id, modseq, now, mailbox_id)
         take_rows(tx, account_id, mailbox_id, chosen, changes.advance(tx, account_id))
         return copied
-    copied = put_rows(tx, account_id, chosen, target_id, modseq, now)
+    copied = put_rows(tx, account_id, chosen, target_id, modseq, now, mailbox_id)
     take_rows(tx, account_id, mailbox_id, chosen, modseq)
     return copied
 
@@ -675,8 +675,11 @@ def no_room(tx: Tx, accounts: list[int], more: int) -> dict[int, Refused]:
     }
 
 
-def put_rows(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq: int, now: float) -> Copied:
-    """Rows for messages that come to a mailbox from another one."""
+def put_rows(
+    tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq: int, now: float, source_id: int | None = None
+) -> Copied:
+    """Rows for messages that come to a mailbox from another one. `source_id`: they stand in that mailbox of the same
+    account and come as they are, so the database copies them itself."""
     words = Counter(k for r in chosen for k in r.keywords.split())
     if words:
         learn_keywords(tx, account_id, target_id, tuple(words))
@@ -697,25 +700,39 @@ def put_rows(tx: Tx, account_id: int, chosen: list[Row], target_id: int, modseq:
         raise Refused("no-such-mailbox")
     first = target[0] - len(chosen)
     new = list(range(first, first + len(chosen)))
-    insert(
-        tx,
-        [
-            (
-                account_id,
-                target_id,
-                uid,
-                r.letter_id,
-                r.thread_id,
-                modseq,
-                r.flags,
-                r.keywords,
-                r.received,
-                int(now),
-                r.size,
-            )
-            for uid, r in zip(new, chosen, strict=True)
-        ],
-    )
+    if source_id is None:
+        insert(
+            tx,
+            [
+                (
+                    account_id,
+                    target_id,
+                    uid,
+                    r.letter_id,
+                    r.thread_id,
+                    modseq,
+                    r.flags,
+                    r.keywords,
+                    r.received,
+                    int(now),
+                    r.size,
+                )
+                for uid, r in zip(new, chosen, strict=True)
+            ],
+        )
+    elif chosen:
+        tx.run(
+            "INSERT INTO message (account_id, mailbox_id, uid, letter_id, thread_id, modseq, flags, keywords, received,"
+            " saved, size) SELECT account_id, ?, ? + row_number() OVER (ORDER BY uid), letter_id, thread_id, ?, flags,"
+            " keywords, received, ?, size FROM message WHERE account_id = ? AND mailbox_id = ? AND uid IN (?*)",
+            target_id,
+            first - 1,
+            modseq,
+            int(now),
+            account_id,
+            source_id,
+            [r.uid for r in chosen],
+        )
     if chosen:
         changes.record(tx, account_id, modseq, target_id, Kind.APPEARED, new)
     return Copied(target[1], [r.uid for r in chosen], new)

@@ -109,6 +109,13 @@ def test_lists(db: Database, kind: Callable[[list[int]], Any]) -> None:
             666,
         )
         assert tx.run("UPDATE unit SET name = ? WHERE id IN (?*)", "y", kind([1, 2])) == 2
+        # Long and short ones among other parameters, each in its place.
+        for few, many in ((2, 1000), (1000, 2), (1000, 1000), (2, 2)):
+            assert tx.one(
+                "SELECT count(*), min(id) FROM unit WHERE name LIKE 'x%' AND id > ? AND id NOT IN (?*)"
+                " AND parent_id <> ? AND id IN (?*) AND id < ?",
+                *(3, kind(range(few)), 7, kind(range(few, few + many)), 3000),
+            ) == (sum(3 < n <= 2000 for n in range(few, few + many)), max(few, 4) if few + many > 4 else None)
 
     db.write_now(work)
 
