@@ -82,7 +82,7 @@ def _with_gaps(sql: str) -> tuple[str, tuple[int, ...]]:
 
 def _array(numbers: object) -> str:
     # As text: psycopg chooses an array's type by its first numbers, and a statement planned for smallint[] stays so.
-    return "{" + ",".join("%d" % number for number in cast(Sequence[int], numbers)) + "}"
+    return "{" + ",".join(f"{number:d}" for number in cast(Sequence[int], numbers)) + "}"
 
 
 def _with_lists(params: tuple[object, ...], lists: tuple[int, ...]) -> list[object]:
