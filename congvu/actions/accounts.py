@@ -33,7 +33,7 @@ from congvu.directory.entries import Contact
 from congvu.directory.lifecycle import Act, State
 from congvu.directory.people import Account, Kind, Person, Post, split_name
 from congvu.directory.profile import Profile
-from congvu.mailstore import mailbox
+from congvu.mailstore import mailbox, rights
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -377,6 +377,7 @@ def change_state(tx: Tx, who: str, address: str, to: State, why: str, now: float
     """One step of the lifecycle. Raises `Refused`: no-such-account, no-such-step."""
     held = must_hold(tx, address)
     people.set_state(tx, held.account_id, to)
+    rights.hint(tx, held.account_id)  # who has a mailbox open that is no longer theirs to read hears it now
     audit.record(tx, who, f"account.{to.value}", {"address": held.address, "from": held.state.value, "why": why}, now)
 
 

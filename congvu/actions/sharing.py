@@ -141,6 +141,19 @@ class Sharing:
         ]
         return sorted(found, key=lambda seat: seat.box.name)
 
+    def counted(self, tx: Tx, who: Who, seats: Sequence[Seat]) -> list[Seat]:
+        r"""The same seats of others' mailboxes with the counters that this person is told: \Seen is their own, \Recent
+        the owner's."""
+        places = [(seat.account_id, seat.box.id) for seat in seats if seat.reader]
+        read = seen.counts(tx, places, who.account_id) if places else {}
+        found = []
+        for seat in seats:
+            box = replace(seat.box, recent_from=seat.box.uid_next)
+            if seat.reader:
+                box = replace(box, unseen=box.messages - read.get((seat.account_id, box.id), 0))
+            found.append(replace(seat, box=box))
+        return found
+
     def _seat(self, owner: Account, box: Mailbox, standing: Standing) -> Seat:
         # Roles are the owner's: a program must not put its own drafts into somebody else's.
         named = replace(box, name=self._prefix(owner) + box.name, role="", subscribed=False)

@@ -1,5 +1,6 @@
 """IMAP input: NOTIFY (RFC 5465) as a typed value. The only error is `Bad`; groups, names and items are bounded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,7 +12,7 @@ MAX_GROUPS = 20
 MAX_NAMES = 2_000  # of all groups: as many as an account may have mailboxes
 MAX_EVENTS = 20  # of one group
 
-MESSAGE_EVENTS = frozenset({"MESSAGENEW", "MESSAGEEXPUNGE", "FLAGCHANGE", "ANNOTATIONCHANGE"})
+MAILBOX_EVENTS = frozenset({"MAILBOXNAME", "SUBSCRIPTIONCHANGE", "MAILBOXMETADATACHANGE", "SERVERMETADATACHANGE"})
 
 
 class Which(Enum):
@@ -38,6 +39,34 @@ class Group:
     names: frozenset[str]
     events: frozenset[str]
     items: tuple[FetchItem, ...] = ()
+
+    def speaks_of(self, name: str, own: bool, inbox: bool, subscribed: bool) -> bool:
+        """Is a mailbox of that name one of them? `own`: it is in the personal namespace."""
+        match self.which:
+            case Which.PERSONAL:
+                return own
+            case Which.INBOXES:
+                return inbox
+            case Which.SUBSCRIBED:
+                return subscribed
+            case Which.MAILBOXES:
+                return name in self.names
+            case Which.SUBTREE:
+                levels = name.split("/")
+                return any("/".join(levels[:depth]) in self.names for depth in range(len(levels), 0, -1))
+        return False
+
+
+def wanted(groups: Sequence[Group], name: str, own: bool, inbox: bool, subscribed: bool) -> frozenset[str]:
+    """The events of a mailbox other than the selected one: those of all groups that speak of it (rfc5465 6), up to one
+    that wants NONE."""
+    events: frozenset[str] = frozenset()
+    for group in groups:
+        if group.speaks_of(name, own, inbox, subscribed):
+            if not group.events:
+                break
+            events |= group.events
+    return events
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +127,10 @@ def _group(w: Words, left: int) -> Group:
         w.space()
     events, items = _events(w)
     w.expect(b")")
-    if which in OF_SELECTED and not events <= MESSAGE_EVENTS:
+    if which in OF_SELECTED and events & MAILBOX_EVENTS:  # what nobody knows is refused later, by BADEVENT
         raise Bad("message events only for the selected mailbox")  # rfc5465 6.1
+    if items and which not in OF_SELECTED:
+        raise Bad("items only for the selected mailbox")  # rfc5465 8
     # rfc5465 5
     if len(events & {"MESSAGENEW", "MESSAGEEXPUNGE"}) == 1:
         raise Bad("MessageNew and MessageExpunge go together")

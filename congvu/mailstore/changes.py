@@ -116,14 +116,22 @@ def vanished(tx: Tx, account_id: int, mailbox_id: int, modseq: int, upto: int, l
     return [row[0] for row in rows]
 
 
-def kinds_since(tx: Tx, account_id: int, modseq: int, limit: int) -> list[tuple[int, Kind]]:
-    """Mailbox and kind of the rows after `modseq`, oldest first, at most `limit`."""
+def highest_of(tx: Tx, account_ids: Sequence[int]) -> dict[int, int]:
+    """The last modseq of each of these accounts."""
+    return dict(tx.all("SELECT account_id, modseq FROM store WHERE account_id IN (?*)", account_ids))
+
+
+def kinds_since(tx: Tx, account_id: int, modseq: int, limit: int, reader: int = 0) -> list[tuple[int, Kind]]:
+    """Mailbox and kind of the rows after `modseq`, oldest first, at most `limit`. What somebody else than `reader` has
+    seen is left out."""
     return [
         (box, Kind(kind))
         for box, kind in tx.all(
-            "SELECT mailbox_id, kind FROM change WHERE account_id = ? AND modseq > ? ORDER BY modseq LIMIT ?",
+            "SELECT mailbox_id, kind FROM change WHERE account_id = ? AND modseq > ? AND (kind <> 5 OR letters = ?)"
+            " ORDER BY modseq LIMIT ?",
             account_id,
             modseq,
+            struct.pack(">q", reader),
             limit,
         )
     ]

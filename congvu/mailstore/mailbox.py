@@ -270,6 +270,11 @@ def subscriptions(tx: Tx, account_id: int) -> list[str]:
     return sorted({r[0] for r in rows})
 
 
+def subscribed_elsewhere(tx: Tx, account_id: int) -> set[str]:
+    """The subscribed names that no mailbox of the account has: those of others, and of mailboxes that are gone."""
+    return {row[0] for row in tx.all("SELECT name FROM subscription WHERE account_id = ?", account_id)}
+
+
 def subscribe(tx: Tx, account_id: int, name: str, on: bool) -> None:
     """Subscribes to a name or ends it. A name without a mailbox may be subscribed to."""
     name = valid_name(name)
@@ -280,6 +285,7 @@ def subscribe(tx: Tx, account_id: int, name: str, on: bool) -> None:
             _subscribe_gone(tx, account_id, name)
         else:
             tx.run("DELETE FROM subscription WHERE account_id = ? AND name = ?", account_id, name)
+        tx.touch(account_id)
         return
     if box.subscribed == on:
         return

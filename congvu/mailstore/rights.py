@@ -64,7 +64,7 @@ def held_of(tx: Tx, owners: Sequence[int], grantees: Sequence[int]) -> dict[tupl
 
 
 def put(tx: Tx, account_id: int, mailbox_id: int, grantee_id: int, rights: str) -> None:
-    """Replaces one entry; no rights remove it. Whoever has the mailbox open is told to look.
+    """Replaces one entry; no rights remove it. Whoever has the mailbox open is told to look, and whom it is for.
 
     The caller holds the account. Raises `Refused("too-many-shares")`.
     """
@@ -91,6 +91,7 @@ def put(tx: Tx, account_id: int, mailbox_id: int, grantee_id: int, rights: str) 
     modseq = changes.advance(tx, account_id)
     tx.run("UPDATE mailbox SET modseq = ? WHERE account_id = ? AND id = ?", modseq, account_id, mailbox_id)
     changes.record(tx, account_id, modseq, mailbox_id, Kind.MAILBOX)
+    tx.touch(grantee_id)
 
 
 def inherit(tx: Tx, account_id: int, parent_id: int, mailbox_id: int) -> None:
@@ -114,7 +115,17 @@ def forget(tx: Tx, account_id: int, mailbox_id: int) -> None:
         _remove(tx, account_id, mailbox_id, list(have))
 
 
+def hint(tx: Tx, account_id: int) -> None:
+    """What this account may do, or others with it, has changed as a whole: it is told to look, and whom it has opened
+    something to."""
+    tx.touch(account_id)
+    for (grantee,) in tx.all("SELECT DISTINCT grantee_id FROM acl WHERE account_id = ?", account_id):
+        tx.touch(grantee)
+
+
 def _note(tx: Tx, account_id: int, mailbox_id: int, grantees: list[int]) -> None:
+    for grantee in grantees:
+        tx.touch(grantee)
     tx.many(
         "INSERT INTO share (account_id, owner_id, mailbox_id) VALUES (?, ?, ?)",
         [(grantee, account_id, mailbox_id) for grantee in grantees],
@@ -122,6 +133,8 @@ def _note(tx: Tx, account_id: int, mailbox_id: int, grantees: list[int]) -> None
 
 
 def _remove(tx: Tx, account_id: int, mailbox_id: int, grantees: list[int]) -> None:
+    for grantee in grantees:
+        tx.touch(grantee)
     tx.run(
         "DELETE FROM acl WHERE account_id = ? AND mailbox_id = ? AND grantee_id IN (?*)",
         account_id,

@@ -104,6 +104,34 @@ def refused(code: str) -> Any:
     return pytest.raises(Refused, match=code)
 
 
+def hinted(office: Office, f: Callable[..., Any], *args: Any) -> set[int]:
+    """Who is told to look when `f` has been done."""
+
+    def run(tx: Any) -> set[int]:
+        tx.touched.clear()
+        f(tx, *args)
+        return set(tx.touched)
+
+    found: set[int] = office.do(run)
+    return found
+
+
+def test_who_may_do_something_else_now_is_told_to_look(office: Office) -> None:
+    an, binh, chi = (who.account_id for who in (office.an, office.binh, office.chi))
+    sharing = office.sharing
+    box = "a"
+    office.do(mailbox.create, an, box, NOW)
+    assert hinted(office, sharing.set_rights, office.an, box, "binh", Change.SET, "lr", NOW) == {an, binh}
+    assert hinted(office, sharing.set_rights, office.an, box, "binh", Change.ADD, "w", NOW) == {an, binh}
+    assert hinted(office, mailbox.create, an, "a/b", NOW) == {an, binh}
+    assert hinted(office, accounts.change_state, "test", "an@xa.test", State.LOCKED, "", NOW) == {an, binh}
+    assert hinted(office, accounts.change_state, "test", "an@xa.test", State.ACTIVE, "", NOW) == {an, binh}
+    assert hinted(office, accounts.change_state, "test", "chi@xa.test", State.LOCKED, "", NOW) == {chi}
+    assert hinted(office, mailbox.delete, an, "a/b", NOW) == {an, binh}
+    assert hinted(office, sharing.set_rights, office.an, box, "binh", Change.SET, "", NOW) == {an, binh}
+    assert hinted(office, mailbox.subscribe, binh, INBOX, True) == {binh}
+
+
 # rights as words
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from congvu.actions.sharing import Sharing
 from congvu.base.failure import NotNow, Refused
 from congvu.codec.imap import FetchItem
 from congvu.codec.imap_notify import Group, Notify, Which
 from congvu.codec.imap_notify import notify as read
 from congvu.codec.imap_words import Bad, Words
+from congvu.directory.profile import Profile
 from congvu.mailstore import mailbox, message, metadata
 from congvu.mailstore.metadata import ACCOUNT, Entry
-from congvu.servers.imap import notify
+from congvu.servers.imap import notify, watched
 from congvu.servers.imap.session import Session
 from tests.talk.letters import NOW, Box, opened
 
@@ -88,7 +90,8 @@ def test_what_is_not_notify(text: bytes) -> None:
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
     with opened(tmp_path) as box:
-        box.wake = FakeWake()  # type: ignore[attr-defined]  # only NOTIFY asks for it here
+        box.wake = FakeWake()  # type: ignore[attr-defined]  # only NOTIFY asks for these here
+        box.sharing = Sharing(box.config, Profile("test", {}))  # type: ignore[attr-defined]
         yield box
 
 
@@ -139,6 +142,8 @@ HAPPENS = {
         ("(MAILBOXES a (MessageNew MessageExpunge))", []),
         ("(MAILBOXES (iNbOx a/b) (MessageNew MessageExpunge))", [b"* STATUS INBOX", b"* STATUS a/b"]),
         ("(MAILBOXES a/b NONE) (PERSONAL (MessageNew MessageExpunge))", [b"* STATUS INBOX"]),
+        ("(MAILBOXES a/b (MailboxName)) (PERSONAL (MessageNew MessageExpunge))", [b"* STATUS INBOX", b"* STATUS a/b"]),
+        ("(PERSONAL (MessageNew MessageExpunge)) (MAILBOXES a/b NONE)", [b"* STATUS INBOX", b"* STATUS a/b"]),
         ("(INBOXES (MessageNew MessageExpunge))", [b"* STATUS INBOX"]),
         ("(SUBSCRIBED (MessageNew MessageExpunge))", [b"* STATUS INBOX"]),
         ("(INBOXES (MailboxName))", []),
@@ -164,7 +169,7 @@ def test_parents_that_are_made_are_told(box: Box) -> None:
 
 
 def test_too_much_is_not_told(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "LOG_ROWS", 2)
+    monkeypatch.setattr(watched, "LOG_ROWS", 2)
     asked = b" SET (PERSONAL (MessageNew MessageExpunge))"
     watching(box, asked, ["letter", "letter"], [b"* STATUS INBOX"])
     watching(
@@ -242,7 +247,7 @@ def test_what_was_known_of_a_mailbox_goes_with_it(box: Box) -> None:
         await notify.notify(session, read(Words(b" SET (PERSONAL (MailboxMetadataChange))")))
         watch = session.watch
         assert watch is not None and watch._notes is not None
-        assert list(watch._notes) == [made.id]
+        assert list(watch._notes) == [(1, made.id)]
         box.db.write_now(mailbox.delete, 1, "x", NOW)
         await watch.look(now=True)
         assert not watch._notes

@@ -27,6 +27,7 @@ RESPONSE_CODES = {
     "metadata-unknown": "CANNOT",
     "quota-not-yours": "NOPERM",
     "no-such-quota-root": "NONEXISTENT",
+    "notify-too-much": "NOTIFICATIONOVERFLOW",
     "copy-too-many": "LIMIT",
     "rename-too-many": "LIMIT",
     "search-too-many-texts": "LIMIT",

@@ -213,10 +213,7 @@ async def namespace(session: Session, _: Nothing) -> Done:
 def _state(tx: Tx, sharing: Sharing, who: Who, name: str) -> Seat:
     """The mailbox with the counters that this person is told."""
     seat = sharing.need(tx, who, name, "r")
-    if not seat.reader:
-        return seat
-    unseen = seat.box.messages - seen.count(tx, seat.account_id, seat.box.id, seat.reader)
-    return replace(seat, box=replace(seat.box, unseen=unseen, recent_from=seat.box.uid_next))
+    return seat if seat.account_id == who.account_id else sharing.counted(tx, who, [seat])[0]
 
 
 async def status(session: Session, command: Status) -> Done:
@@ -262,7 +259,7 @@ async def listing(session: Session, command: Listing) -> Done:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')  # asks for the separator (rfc9051 6.3.9)
         return Done()
     boxes, subscribed, others = await session.services.db.read(
-        _gather, session.services.sharing, session.who, "UNSEEN" in command.status
+        _gather, session.services.sharing, session.who, bool({"UNSEEN", "RECENT"} & {*command.status})
     )
     if "HIGHESTMODSEQ" in command.status:
         session.enable("CONDSTORE")
@@ -309,7 +306,7 @@ async def lsub(session: Session, command: Listing) -> Done:
             found[name] = "" if name in names else "\\Noselect"
         elif command.patterns[0].endswith("%"):
             # A parent that "%" reaches stands for the subscribed names below it.
-            for parent in _parents(name):
+            for parent in parents_of(name):
                 if pattern.matches(parent):
                     found.setdefault(parent, "\\Noselect")
     for name in sorted(found):
@@ -323,12 +320,9 @@ def _gather(
 ) -> tuple[list[Mailbox], list[str], dict[str, Seat]]:
     """One's own mailboxes and those of others, the subscribed names, and the places in those of others by name."""
     boxes, seats = mailbox.all_mailboxes(tx, who.account_id), sharing.visible(tx, who)
-    read = seen.counts(tx, [(s.account_id, s.box.id) for s in seats], who.account_id) if count and seats else {}
-    for seat in seats:
-        box = replace(seat.box, recent_from=seat.box.uid_next)
-        if seat.reader:
-            box = replace(box, unseen=box.messages - read.get((seat.account_id, box.id), 0))
-        boxes.append(box)
+    if count:
+        seats = sharing.counted(tx, who, seats)
+    boxes += [seat.box for seat in seats]
     return boxes, mailbox.subscriptions(tx, who.account_id), {seat.box.name: seat for seat in seats}
 
 
@@ -346,19 +340,19 @@ def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) ->
     """What LIST answers, INBOX first, then by name (rfc9051 6.3.9, rfc6154 2)."""
     by_name = {box.name: box for box in boxes}
     subscribed = set(subscriptions)
-    parents = {parent for name in by_name for parent in _parents(name)}
+    parents = {parent for name in by_name for parent in parents_of(name)}
     known = dict.fromkeys(by_name) | dict.fromkeys(sorted(parents - by_name.keys()))
     only_subscribed = "SUBSCRIBED" in command.select
     recursive = "RECURSIVEMATCH" in command.select
     if only_subscribed:
         known |= dict.fromkeys(sorted(subscribed - known.keys()))
-    above_subscribed = {parent for name in subscribed for parent in _parents(name)} if recursive else set()
+    above_subscribed = {parent for name in subscribed for parent in parents_of(name)} if recursive else set()
     if recursive:
         known |= dict.fromkeys(sorted(above_subscribed - known.keys()))
     patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
     # A name that is not asked for itself is told for the sake of those below it that are not told (rfc5258 3.5).
     untold = [name for name in subscribed if not any(pattern.matches(name) for pattern in patterns)]
-    above_untold = {parent for name in untold for parent in _parents(name)} if recursive else set()
+    above_untold = {parent for name in untold for parent in parents_of(name)} if recursive else set()
     tell_subscribed = only_subscribed or "SUBSCRIBED" in command.returns
     for name in known:
         if not any(pattern.matches(name) for pattern in patterns):
@@ -378,18 +372,19 @@ def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) ->
         yield Entry(name, tuple(said), box, child_info)
 
 
-def attributes(box: Mailbox, boxes: Iterable[Mailbox], subscribed: bool) -> tuple[str, ...]:
-    """What LIST says of one mailbox; `subscribed`: say so."""
-    inside = box.name + "/"
-    said = ["\\HasChildren" if any(each.name.startswith(inside) for each in boxes) else "\\HasNoChildren"]
-    if subscribed:
+def attributes(box: Mailbox | None, has_children: bool) -> list[str]:
+    """What LIST says of one name; None: there is no such mailbox."""
+    said = [] if box is not None else ["\\NonExistent"]
+    said.append("\\HasChildren" if has_children else "\\HasNoChildren")
+    if box is not None and box.subscribed:
         said.append("\\Subscribed")
-    if box.role in USES:
+    if box is not None and box.role in USES:
         said.append(USES[box.role])
-    return tuple(said)
+    return said
 
 
-def _parents(name: str) -> Iterator[str]:
+def parents_of(name: str) -> Iterator[str]:
+    """The names above one, the first level first."""
     at = name.find("/")
     while at >= 0:
         yield name[:at]

@@ -175,7 +175,7 @@ class Session:
         self._hinted = False
         self._idling = False
         self._errors = 0
-        self._stop_listening: Callable[[], None] | None = None
+        self._stop_listening: tuple[Callable[[], None], ...] = ()
 
     # what is enabled
 
@@ -498,7 +498,10 @@ class Session:
         self.state = State.SELECTED
         self._hinted = False
         self._looked = self._loop.time()
-        self._stop_listening = self.services.wake.listen(view.account_id, self.hint)
+        stops = [self.services.wake.listen(view.account_id, self.hint)]
+        if view.guest is not None:  # what becomes of the own account may end it
+            stops.append(self.services.wake.listen(self.account_id, self.hint))
+        self._stop_listening = tuple(stops)
 
     async def deselect(self) -> None:
         """Ends the selected state without expunging."""
@@ -517,9 +520,9 @@ class Session:
     def forget(self) -> None:
         """The end, in any way: nobody calls here any more."""
         self.selected = None
-        if self._stop_listening is not None:
-            self._stop_listening()
-            self._stop_listening = None
+        for stop in self._stop_listening:
+            stop()
+        self._stop_listening = ()
 
     def unwatch(self) -> None:
         """What NOTIFY asked for is over."""
