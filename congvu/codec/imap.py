@@ -11,6 +11,8 @@ from enum import Enum
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 FLAG_NAMES = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")  # bit 0, 1, 2 … of a message's flags
 FLAG_BITS = {name.upper(): 1 << bit for bit, name in enumerate(FLAG_NAMES)}
+# A mailbox's role and its attribute (RFC 6154). \All and \Flagged are views over other mailboxes: not offered.
+USES = {"sent": "\\Sent", "drafts": "\\Drafts", "junk": "\\Junk", "trash": "\\Trash", "archive": "\\Archive"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from congvu.base.failure import Refused
 from congvu.db.engine import Row, Tx
-from congvu.mailstore import changes, message, rights, seen
+from congvu.mailstore import changes, message, metadata, rights, seen
 from congvu.mailstore.changes import Kind
 
 INBOX = 1
@@ -242,6 +242,7 @@ def rename(tx: Tx, account_id: int, name: str, new_name: str, now: float) -> Non
             raise Refused("rename-too-many", limit=MAX_MOVED)
         made = create(tx, account_id, new_name, now)
         message.move(tx, account_id, INBOX, message.uids(tx, account_id, INBOX), made.id, now)
+        metadata.copy(tx, account_id, INBOX, made.id)  # rfc5464 4.1
         return
     if new_name.startswith(box.name + "/"):
         raise Refused("bad-mailbox-name", name=new_name)

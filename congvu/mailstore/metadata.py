@@ -94,20 +94,18 @@ def digests(tx: Tx, account_id: int, reader_id: int, mailbox_ids: Sequence[int])
 
 
 def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequence[tuple[Entry, bytes | None]]) -> None:
-    """Sets values, None removes one. All or nothing. Raises `Refused`: metadata-too-big, metadata-too-many."""
+    """Sets values, None removes one. All or nothing; what is so already leaves no trace. Raises `Refused`:
+    metadata-too-big, metadata-too-many."""
     changes.hold(tx, [account_id])
     if any(value is not None and len(value) > MAX_VALUE for _, value in values):
         raise Refused("metadata-too-big", limit=MAX_VALUE)
     # The last of those that name one entry counts.
     wanted = {(entry.reader(reader_id), entry.path): value for entry, value in values}
-    before: dict[tuple[int, str], int] = {
-        (reader, path): size
-        for reader, path, size in tx.all(
-            "SELECT reader_id, entry, length(value) FROM metadata WHERE account_id = ? AND mailbox_id = ?",
-            account_id,
-            mailbox_id,
-        )
-    }
+    known = get(tx, account_id, mailbox_id, reader_id, list(dict.fromkeys(entry for entry, _ in values)))
+    before = {(entry.reader(reader_id), entry.path): value for entry, value in known.items()}
+    wanted = {key: value for key, value in wanted.items() if value != before.get(key)}
+    if not wanted:
+        return
     bounds = [([0, account_id], MAX_ENTRIES, MAX_BYTES)]
     if reader_id != account_id:
         bounds.append(([reader_id], GUEST_ENTRIES, GUEST_BYTES))
@@ -123,11 +121,9 @@ def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequen
         count, size = (int(row[0]), int(row[1])) if row else (0, 0)
         for key, value in of_these.items():
             count += (value is not None) - (key in before)
-            size += len(value or b"") - before.get(key, 0)
+            size += len(value or b"") - len(before.get(key, b""))
         if count > most or size > room:
             raise Refused("metadata-too-many")
-    if all(value is None and key not in before for key, value in wanted.items()):
-        return
     changes.record(tx, account_id, changes.advance(tx, account_id), mailbox_id, Kind.NOTES)
     tx.many(
         "DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ? AND reader_id = ? AND entry = ?",
@@ -138,6 +134,34 @@ def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequen
         " ON CONFLICT (account_id, mailbox_id, reader_id, entry) DO UPDATE SET value = excluded.value",
         [(account_id, mailbox_id, *key, value) for key, value in wanted.items() if value is not None],
     )
+
+
+def copy(tx: Tx, account_id: int, source: int, target: int) -> None:
+    """The owner's notes and those for all, of one mailbox for another that has none; not where there is no room."""
+    row = tx.one(
+        "SELECT count(*), coalesce(sum(length(value)), 0) FROM metadata WHERE account_id = ? AND reader_id IN (0, ?)",
+        account_id,
+        account_id,
+    )
+    more = tx.one(
+        "SELECT count(*), coalesce(sum(length(value)), 0) FROM metadata"
+        " WHERE account_id = ? AND mailbox_id = ? AND reader_id IN (0, ?)",
+        account_id,
+        source,
+        account_id,
+    )
+    if row is None or more is None or not more[0] or row[0] + more[0] > MAX_ENTRIES or row[1] + more[1] > MAX_BYTES:
+        return
+    tx.run(
+        "INSERT INTO metadata (account_id, mailbox_id, reader_id, entry, value)"
+        " SELECT account_id, CAST(? AS BIGINT), reader_id, entry, value FROM metadata"
+        " WHERE account_id = ? AND mailbox_id = ? AND reader_id IN (0, ?)",
+        target,
+        account_id,
+        source,
+        account_id,
+    )
+    changes.record(tx, account_id, changes.advance(tx, account_id), target, Kind.NOTES)
 
 
 def forget(tx: Tx, account_id: int, mailbox_id: int, reader_id: int) -> None:

@@ -41,6 +41,7 @@ def test_the_log_says_that_notes_changed_and_digests_say_which(store: Store) -> 
     store.do(metadata.put, 1, 1, 1, [(COMMENT, b"mine"), (SHARED, b"ours")])
     store.do(metadata.put, 1, ACCOUNT, 1, [(COLOUR, b"red")])
     store.do(metadata.put, 1, 1, 1, [(COLOUR, None)])  # there was none
+    store.do(metadata.put, 1, 1, 1, [(COMMENT, b"mine"), (SHARED, b"ours")])  # they are so
     assert log(before) == [(1, changes.Kind.NOTES), (ACCOUNT, changes.Kind.NOTES)]
     assert [each.letters for each in store.db.read_now(changes.since, 1, before)] == [(), ()]
     first = store.do(metadata.digests, 1, 1, [ACCOUNT, 1])
@@ -49,6 +50,17 @@ def test_the_log_says_that_notes_changed_and_digests_say_which(store: Store) -> 
     store.do(metadata.put, 1, 1, 1, [(COMMENT, b"other")])
     second = store.do(metadata.digests, 1, 1, [1])[1]
     assert second[SHARED] == first[1][SHARED] and second[COMMENT] != first[1][COMMENT]
+
+
+def test_notes_are_copied_where_there_is_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.do(metadata.put, 1, 1, 1, [(COMMENT, b"mine"), (SHARED, b"ours")])
+    store.do(metadata.put, 1, 1, 2, [(COMMENT, b"theirs")])
+    store.do(metadata.copy, 1, 1, 2)
+    assert store.do(metadata.get, 1, 2, 1, [COMMENT, SHARED]) == {COMMENT: b"mine", SHARED: b"ours"}
+    assert store.do(metadata.get, 1, 2, 2, [COMMENT]) == {}
+    monkeypatch.setattr(metadata, "MAX_ENTRIES", 5)
+    store.do(metadata.copy, 1, 1, 3)
+    assert store.do(metadata.get, 1, 3, 1, [COMMENT, SHARED]) == {}
 
 
 def test_depth(store: Store) -> None:

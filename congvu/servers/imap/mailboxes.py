@@ -5,27 +5,25 @@ person sees (NFC, "/" between levels); how it is written on the wire is the sess
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from congvu.actions.sharing import COMMON, OTHERS, Seat, Sharing, Who
 from congvu.base.failure import Refused
-from congvu.codec.imap import Create, Listing, Named, Nothing, Rename, Select, Status, string
+from congvu.codec.imap import USES, Create, Listing, Named, Nothing, Rename, Select, Status, string
 from congvu.codec.imap_acl import ALL, shown
 from congvu.codec.imap_names import Pattern, encode_utf7
 from congvu.codec.imap_words import Bad
 from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, message, scan, seen
 from congvu.mailstore.mailbox import Mailbox
-from congvu.mailstore.metadata import of_all
+from congvu.mailstore.metadata import Entry, of_all
 from congvu.servers.imap import metadata, resync, turns
 from congvu.servers.imap.guest import Guest
+from congvu.servers.imap.reading import CHUNK
 from congvu.servers.imap.session import FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_lines
-
-# mailbox.role ↔ RFC 6154. \All and \Flagged are views over other mailboxes, which are not offered.
-USES = {"sent": "\\Sent", "drafts": "\\Drafts", "junk": "\\Junk", "trash": "\\Trash", "archive": "\\Archive"}
 
 AT_ONCE = 2_000  # messages removed in one transaction
 PORTION = 1_000  # messages looked at for the first unseen one, which is mostly near the end or nowhere
@@ -263,11 +261,10 @@ async def listing(session: Session, command: Listing) -> Done:
     )
     if "HIGHESTMODSEQ" in command.status:
         session.enable("CONDSTORE")
-    db = session.services.db
-    deleted = await db.read(mailbox.deleted_bytes, session.account_id) if "DELETED-STORAGE" in command.status else {}
     asked = [metadata.entry(name) for name in command.metadata]
-    notes = await db.read(of_all, session.account_id, session.account_id, asked) if asked else {}
-    lines = []
+    of_owner = _OfOwner(session, "DELETED-STORAGE" in command.status, asked)
+    lines: list[bytes] = []
+    size = 0
     steps = len(boxes) * sum(map(len, command.patterns))
     for entry in await turns.walk(session, steps, lambda: list(entries(boxes, subscribed, command))):
         extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if entry.child_info else b""
@@ -282,17 +279,44 @@ async def listing(session: Session, command: Listing) -> Done:
         if "MYRIGHTS" in command.returns:  # RFC 8440
             lines.append(b"* MYRIGHTS %b %b\r\n" % (session.name(entry.name), shown(may).encode()))
         if command.status and "r" in may:
-            if seat is not None and "DELETED-STORAGE" in command.status:
-                gone = await db.read(mailbox.deleted_bytes, owner)
-            else:
-                gone = deleted
-            lines.append(status_line(session, entry.box, command.status, gone, owner))
-        if command.metadata and seat is None:
-            lines.append(metadata.line(session, entry.name, command.metadata, notes.get(entry.box.id, {})))
+            deleted, _ = await of_owner.read(owner)
+            lines.append(status_line(session, entry.box, command.status, deleted, owner))
+        if command.metadata and metadata.READABLE & {*may}:
+            _, notes = await of_owner.read(owner)
+            lines.append(metadata.line(session, entry.box, command.metadata, notes.get(entry.box.id, {})))
+            size += len(lines[-1])
+            if size > CHUNK:
+                session.send(*lines)
+                await session.stream.drain()
+                lines, size = [], 0
     for piece in pieces(lines):
         session.send(piece)
         await session.stream.drain()
     return Done()
+
+
+class _OfOwner:
+    """What LIST tells beside the mailboxes of one account after the other: no more than one's is held."""
+
+    __slots__ = ("_asked", "_deleted", "_found", "_owner", "_session")
+
+    def __init__(self, session: Session, deleted: bool, asked: Sequence[Entry]) -> None:
+        self._session = session
+        self._deleted = deleted
+        self._asked = asked
+        self._owner = 0
+        self._found: tuple[dict[int, int], dict[int, dict[Entry, bytes]]] = {}, {}
+
+    async def read(self, owner: int) -> tuple[dict[int, int], dict[int, dict[Entry, bytes]]]:
+        r"""Of each mailbox: the bytes of messages flagged \Deleted, the notes."""
+        if owner != self._owner:
+            self._owner, self._found = owner, ({}, {})
+            db, reader = self._session.services.db, self._session.account_id
+            self._found = (
+                await db.read(mailbox.deleted_bytes, owner) if self._deleted else {},
+                await db.read(of_all, owner, reader, self._asked) if self._asked else {},
+            )
+        return self._found
 
 
 async def lsub(session: Session, command: Listing) -> Done:
@@ -327,7 +351,7 @@ def _gather(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Listed:
     """One line of LIST. `box` is None for a name without a mailbox."""
 
     name: str
@@ -336,7 +360,7 @@ class Entry:
     child_info: bool  # subscribed mailboxes lie below, and this name is listed only for them (rfc5258 3.5)
 
 
-def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) -> Iterator[Entry]:
+def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) -> Iterator[Listed]:
     """What LIST answers, INBOX first, then by name (rfc9051 6.3.9, rfc6154 2)."""
     by_name = {box.name: box for box in boxes}
     subscribed = set(subscriptions)
@@ -369,7 +393,7 @@ def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) ->
             said.append("\\Subscribed")
         if role:
             said.append(role)
-        yield Entry(name, tuple(said), box, child_info)
+        yield Listed(name, tuple(said), box, child_info)
 
 
 def attributes(box: Mailbox | None, has_children: bool) -> list[str]:

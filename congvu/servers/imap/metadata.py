@@ -2,36 +2,44 @@
 
 People keep what they like under /private of anything that is theirs and under /shared of their mailboxes; /shared of
 the server is the administrator's. In a mailbox of another's they keep their own under /private, and write those for
-all with the right to write flags. Names are those of the registry (comment) or a vendor's.
+all with the right to write flags. Names are those of the registry (comment) or a vendor's. What a mailbox is used for
+(specialuse) is computed and cannot be set: it is settled when a mailbox is made.
 """
 
 from collections.abc import Mapping, Sequence
 
 from congvu.actions.sharing import Sharing, Who
 from congvu.base.failure import Refused
-from congvu.codec.imap import string
+from congvu.codec.imap import USES, string
 from congvu.codec.imap_resources import GetMetadata, SetMetadata
 from congvu.db.engine import Tx
-from congvu.mailstore import changes, metadata
+from congvu.mailstore import changes, mailbox, metadata
 from congvu.mailstore.across import Place
+from congvu.mailstore.mailbox import Mailbox
 from congvu.mailstore.metadata import ACCOUNT, Depth, Entry
 from congvu.servers.imap.session import Done, Session, pieces
 
-_ADMIN = Entry("/admin", False)  # rfc5464 6.2.1: whom to ask
+_ADMIN = Entry("/admin", False)  # rfc5464 6.2.2: whom to ask
+_USE = Entry("/specialuse", True)  # rfc6154 4
+READABLE = frozenset("rswip")  # rfc5464 3.3: one of these beside "l"
 
 
 async def get(session: Session, command: GetMetadata) -> Done:
-    """rfc5464 4.2. An entry that was asked for by its name and has no value is told as NIL."""
+    """rfc5464 4.2. An entry that was asked for by its name alone and has no value is told as NIL."""
     names = {entry(name): name for name in command.entries}
     asked, depth = tuple(names), Depth(command.depth)
     services = session.services
-    found = await services.db.read(_get, services.sharing, session.who, command.mailbox, asked, depth)
+    found, box = await services.db.read(_get, services.sharing, session.who, command.mailbox, asked, depth)
+    if box is not None and box.role in USES and _USE in names:
+        found[_USE] = USES[box.role].encode()
     if not command.mailbox and _ADMIN in names:
         found[_ADMIN] = f"mailto:postmaster@{session.services.config.domains[0]}".encode()
     longest = 0
     told: list[bytes] = []
     for each in dict.fromkeys((*names, *found)):
         value = found.get(each)
+        if value is None and depth is not Depth.ENTRY:
+            continue
         if value is not None and command.max_size is not None and len(value) > command.max_size:
             longest = max(longest, len(value))
             continue
@@ -50,16 +58,20 @@ async def put(session: Session, command: SetMetadata) -> Done:
     if not command.mailbox and any(not each.private for each, _ in values):
         raise Refused("metadata-not-yours")
     for each, _ in values:
+        if each == _USE and command.mailbox:
+            raise Refused("role-unknown")
         if each.path != "/comment" and not each.path.startswith("/vendor/"):
             raise Refused("metadata-unknown", name=each.path[:100])
     await session.services.db.write(_put, session.services.sharing, session.who, command.mailbox, tuple(values))
     return Done()
 
 
-def line(session: Session, name: str, asked: Sequence[str], values: Mapping[Entry, bytes]) -> bytes:
+def line(session: Session, box: Mailbox, asked: Sequence[str], values: Mapping[Entry, bytes]) -> bytes:
     """The METADATA that goes with a LIST (rfc9590 4)."""
+    if box.role in USES:
+        values = {**values, _USE: USES[box.role].encode()}
     told = b" ".join(_pair(each, values.get(entry(each))) for each in asked)
-    return b"* METADATA %b (%b)\r\n" % (session.name(name), told)
+    return b"* METADATA %b (%b)\r\n" % (session.name(box.name), told)
 
 
 def changed_line(session: Session, name: str, changed: Sequence[Entry]) -> bytes:
@@ -85,9 +97,13 @@ def _pair(name: str, value: bytes | None) -> bytes:
     return b"%b %b" % (string(name), string(value))
 
 
-def _get(tx: Tx, sharing: Sharing, who: Who, name: str, entries: Sequence[Entry], depth: Depth) -> dict[Entry, bytes]:
+def _get(
+    tx: Tx, sharing: Sharing, who: Who, name: str, entries: Sequence[Entry], depth: Depth
+) -> tuple[dict[Entry, bytes], Mailbox | None]:
+    """The values, and the mailbox where it is one's own."""
     place = sharing.notes_of(tx, who, name) if name else Place(who.account_id, ACCOUNT)
-    return metadata.get(tx, place.account_id, place.mailbox_id, who.account_id, entries, depth)
+    own = mailbox.get(tx, who.account_id, place.mailbox_id) if place.account_id == who.account_id and name else None
+    return metadata.get(tx, place.account_id, place.mailbox_id, who.account_id, entries, depth), own
 
 
 def _put(tx: Tx, sharing: Sharing, who: Who, name: str, values: Sequence[tuple[Entry, bytes | None]]) -> None:
