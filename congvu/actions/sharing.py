@@ -154,6 +154,14 @@ class Sharing:
             found.append(replace(seat, box=box))
         return found
 
+    def has_children(self, tx: Tx, who: Who, seat: Seat) -> bool:
+        """Are there mailboxes below this one that the person may know of?"""
+        below = mailbox.below(tx, seat.account_id, seat.inner)
+        if seat.account_id == who.account_id or not below:
+            return bool(below)
+        held = rights.held_of(tx, [seat.account_id], self._grantees(who))
+        return any("l" in held.get((seat.account_id, number), ()) for number in below)
+
     def _seat(self, owner: Account, box: Mailbox, standing: Standing) -> Seat:
         # Roles are the owner's: a program must not put its own drafts into somebody else's.
         named = replace(box, name=self._prefix(owner) + box.name, role="", subscribed=False)
@@ -415,7 +423,9 @@ class Sharing:
                 if right not in standing.rights:
                     raise Refused("no-permission", right=right)
             source = replace(source, reader=standing.reader)
-        return target.place, across.copy(tx, source, uids, target.place, target.rights, now, moving=moving)
+        copied = across.copy(tx, source, uids, target.place, target.rights, now, moving=moving)
+        # rfc9051 6.4.7: its numbers would tell something of a mailbox that this person may not select
+        return target.place, copied if "r" in target.rights else replace(copied, uid_validity=0)
 
     def target(self, tx: Tx, who: Who, name: str) -> Seat:
         """A mailbox that letters may be put into ("i"). Raises `Refused`: no-such-mailbox, no-permission."""
@@ -442,6 +452,8 @@ class Sharing:
         if isinstance(answer, Added) and seat.reader and "s" in seat.rights:
             pairs = zip(answer.uids, wanted.arrivals, strict=True)
             across.arrived(tx, seat.place, [uid for uid, each in pairs if each.flags & message.SEEN])
+        if isinstance(answer, Added) and "r" not in seat.rights:
+            return replace(answer, uid_validity=0)  # rfc9051 6.3.12
         return answer
 
 

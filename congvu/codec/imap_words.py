@@ -118,14 +118,16 @@ def tag_of(head: bytes) -> str:
 
 
 class Words:
-    """Walks over one command. Each method takes one word or raises `Bad`. `utf8`: mailbox names are UTF-8."""
+    """Walks over one command. Each method takes one word or raises `Bad`. `utf8`: mailbox names are UTF-8; those that
+    came in another form than NFC are in `given` under what they were read as."""
 
-    __slots__ = ("at", "data", "utf8")
+    __slots__ = ("at", "data", "given", "utf8")
 
     def __init__(self, data: bytes, utf8: bool = False, at: int = 0) -> None:
         self.data = data
         self.at = at
         self.utf8 = utf8
+        self.given: dict[str, str] = {}
 
     def bad(self, wanted: str) -> NoReturn:
         raise Bad(f"{wanted} expected at byte {self.at}")
@@ -306,6 +308,8 @@ class Words:
 
     def _name(self, raw: bytes) -> str:
         name = self._decoded(raw)
+        if not name.isascii() and (given := raw.decode()) != name:
+            self.given[name] = given
         if self.utf8 or "&" not in name:
             return name
         name = unicodedata.normalize("NFC", decode_utf7(name))

@@ -26,7 +26,8 @@ class Adding:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Where the letters of one command came to lie; the UIDs follow each other."""
+    """Where the letters of one command came to lie; the UIDs follow each other. `uid_validity` 0: who added them may
+    not know of the mailbox's numbers."""
 
     mailbox_id: int
     uid_validity: int

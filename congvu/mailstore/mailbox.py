@@ -155,6 +155,14 @@ def get(tx: Tx, account_id: int, mailbox_id: int) -> Mailbox | None:
     return _mailbox(row) if row else None
 
 
+def below(tx: Tx, account_id: int, name: str) -> list[int]:
+    """The numbers of the mailboxes below a name."""
+    rows = tx.all(
+        "SELECT id FROM mailbox WHERE account_id = ? AND substr(name, 1, ?) = ?", account_id, len(name) + 1, f"{name}/"
+    )
+    return [row[0] for row in rows]
+
+
 def create(tx: Tx, account_id: int, name: str, now: float, role: str = "") -> Mailbox:
     """A new mailbox, its missing parents with it (rfc9051 6.3.4).
 

@@ -128,7 +128,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Which UIDs became which (rfc9051 COPYUID)."""
+    """Which UIDs became which (rfc9051 COPYUID). `uid_validity` 0: who copied may not know of the target's numbers."""
 
     uid_validity: int
     source: list[int]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from congvu.base.failure import Refused
 from congvu.codec.imap import SequenceSet
+from congvu.mailstore import message
 from congvu.mailstore.message import Row
-from congvu.servers.imap.view import News, Selected, flags_text, join, meet, without
+from congvu.servers.imap.view import News, Selected, flags_lines, flags_text, join, meet, without
 
 
 def uids(*numbers: int) -> "array[int]":
@@ -123,6 +124,12 @@ def test_sets_of_uids(one: "array[int]", two: "array[int]") -> None:
     assert set(join(one, two)) == set(one) | set(two)
     assert set(without(one, two)) == set(one) - set(two)
     assert list(without(one, two)) == sorted(without(one, two))
+
+
+def test_new_keywords_are_offered_while_there_is_room() -> None:
+    words = [f"k{n}" for n in range(message.MAX_KEYWORDS)]
+    assert b" \\*)" in flags_lines(words[:-1], False)[1]
+    assert b"\\*" not in flags_lines(words, False)[1]  # rfc9051 7.1, PERMANENTFLAGS
 
 
 def test_flags() -> None:

@@ -209,8 +209,11 @@ def test_saved(box: Box) -> None:
     box.search("RETURN (SAVE) UNSEEN")
     assert box.found("$") == [2, 3]
     assert box.found("UID $ DRAFT") == [3]
-    with pytest.raises(Refused, match="bad-sequence"):
+    with pytest.raises(Refused, match="bad-sequence"):  # which is BAD, and no search (rfc5182 2.1)
         box.search("RETURN (SAVE) 9")
+    assert list(view.saved) == [2, 3]
+    with pytest.raises(Refused, match="search-too-many-texts"):
+        box.search("RETURN (SAVE) " + " ".join(f"TEXT w{n}" for n in range(search.MAX_QUESTIONS + 1)))
     assert view.saved == array("I")
 
 

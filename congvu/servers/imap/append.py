@@ -380,6 +380,8 @@ class Underway:
         selected = session.selected
         if selected is not None and selected.mailbox_id in {added.mailbox_id, *(command.replaces or ())[:1]}:
             session.hint()
+        if not added.uid_validity:
+            return Done()
         first, last = added.uids[0], added.uids[-1]
         code = f"APPENDUID {added.uid_validity} {first if first == last else f'{first}:{last}'}"
         if command.replaces is None:

@@ -325,12 +325,12 @@ async def run(
     if changed_since is not None or "MODSEQ" in names:
         session.enable("CONDSTORE")  # rfc7162 3.1
     wanted = _prepare(session, items, changed_since, uid_command)
+    if partial is not None:
+        uids = page(uids, partial)  # before what has changed among them (rfc9394 3.4)
     if changed_since is not None:
         # The few that changed are looked up at once rather than every message be read.
         changed = await turns.read(session, scan.changed, view.account_id, view.mailbox_id, changed_since)
         uids = await turns.walk(session, len(changed), meet, uids, changed)
-    if partial is not None:
-        uids = page(uids, partial)
     marks = (
         not view.read_only
         and "s" in view.rights

@@ -38,16 +38,18 @@ class _Opened:
     uids: "array[int]"
     modseq: int
     unseen: int | None  # the first unseen UID
+    has_children: bool | None = None  # None: not asked for
 
 
-def _open(tx: Tx, seat: Seat, want_unseen: bool) -> _Opened:
+def _open(tx: Tx, sharing: Sharing, who: Who, seat: Seat, rev2: bool) -> _Opened:
     box = mailbox.get(tx, seat.account_id, seat.box.id)
     if box is None:
         raise Refused("no-such-mailbox", name="")  # deleted in this moment
     seat = replace(seat, box=replace(box, name=seat.box.name, role=seat.box.role))
     uids = message.uids(tx, seat.account_id, box.id) if box.messages else array("I")
-    unseen = _first_unseen(tx, seat, uids) if want_unseen and (box.unseen or seat.reader) else None
-    return _Opened(seat, uids, changes.highest(tx, seat.account_id), unseen)
+    unseen = _first_unseen(tx, seat, uids) if not rev2 and (box.unseen or seat.reader) else None
+    has_children = sharing.has_children(tx, who, seat) if rev2 else None
+    return _Opened(seat, uids, changes.highest(tx, seat.account_id), unseen, has_children)
 
 
 def _first_unseen(tx: Tx, seat: Seat, uids: "array[int]") -> int | None:
@@ -85,11 +87,11 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     sharing = session.services.sharing
     seat = await db.look(sharing.need, session.who, command.mailbox, "r")
     read = db.look if seat.box.messages <= FEW else db.read
-    opened = await read(_open, seat, not session.rev2)
+    opened = await read(_open, sharing, session.who, seat, session.rev2)
     seat, box = opened.seat, opened.seat.box
     foreign = seat.account_id != session.account_id
     if not {*seat.rights} & {*"istwe"}:
-        read_only = True  # rfc4314 5.2
+        read_only = True
     view = Selected(
         seat.account_id,
         box.id,
@@ -112,7 +114,7 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     session.open(view)
     lines = [*flags_lines(box.keywords, read_only, seat.rights), b"* %d EXISTS\r\n" % len(view.uids)]
     if session.rev2:
-        lines.append(b'* LIST () "/" %b\r\n' % session.name(box.name))  # rfc9051 6.3.2
+        lines.append(_as_listed(session, command.mailbox, box.name, attributes(box, opened.has_children)))
     else:
         lines.append(b"* %d RECENT\r\n" % view.recent())
         first = view.number(opened.unseen) if opened.unseen and not session.uid_only else None
@@ -125,7 +127,23 @@ async def _select(session: Session, command: Select, read_only: bool) -> Done:
     session.send(*lines)
     if command.resync is not None:
         await resync.tell(session, command.resync)
-    return Done("READ-ONLY" if read_only else "READ-WRITE", "imap-selected")
+    # rfc4314 5.2: who changes nothing that others see is told READ-ONLY, and keeps an own \\Seen nevertheless.
+    changes_something = {*seat.rights} & {*("itwe" if seat.reader else "istwe")}
+    return Done("READ-WRITE" if changes_something and not read_only else "READ-ONLY", "imap-selected")
+
+
+def _as_listed(session: Session, said: str, name: str, attributes: Iterable[str] = ()) -> bytes:
+    """LIST of a mailbox of which a command speaks, with the name that the client gave it where it is kept in another
+    form (rfc9051 6.3.9.7): INBOX in other letters, marks apart from their letters. `said`: the command's name."""
+    given = session.given.get(said, said)
+    old = b' ("OLDNAME" (%b))' % session.name(given) if given != name else b""
+    return b'* LIST (%b) "/" %b%b\r\n' % (" ".join(attributes).encode(), session.name(name), old)
+
+
+def _tell_form(session: Session, said: str, attributes: Iterable[str] = ()) -> None:
+    """The same, only where that is so."""
+    if session.rev2 and said in session.given:
+        session.send(_as_listed(session, said, said.removesuffix("/"), attributes))
 
 
 async def unselect(session: Session, _: Nothing) -> Done:
@@ -149,6 +167,7 @@ async def create(session: Session, command: Create) -> Done:
     owner, made = await services.db.write(
         _create, services.sharing, session.who, command.mailbox, command.use, services.clock.now()
     )
+    _tell_form(session, command.mailbox)
     return Done(f"MAILBOXID ({mailbox_id(owner, made)})")
 
 
@@ -176,6 +195,7 @@ async def delete(session: Session, command: Named) -> Done:
         while await turns.write(session, sharing.thin_out, who, name, AT_ONCE, services.clock.now()):
             pass
     await db.write(sharing.delete, who, name, services.clock.now())
+    _tell_form(session, name, ["\\NonExistent"])
     return Done()
 
 
@@ -184,6 +204,8 @@ async def rename(session: Session, command: Rename) -> Done:
     await services.db.write(
         services.sharing.rename, session.who, command.mailbox, command.new_name, services.clock.now()
     )
+    if session.rev2 and not session.given.keys().isdisjoint((command.mailbox, command.new_name)):
+        session.send(_as_listed(session, command.mailbox, command.new_name.removesuffix("/")))
     return Done()
 
 
@@ -267,15 +289,16 @@ async def listing(session: Session, command: Listing) -> Done:
     size = 0
     steps = len(boxes) * sum(map(len, command.patterns))
     for entry in await turns.walk(session, steps, lambda: list(entries(boxes, subscribed, command))):
-        extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if entry.child_info else b""
+        criteria = b" ".join(b'"%b"' % each.encode() for each in entry.child_info)
+        extra = b' ("CHILDINFO" (%b))' % criteria if criteria else b""
         said = entry.attributes
-        if "\\NonExistent" in said and not session.rev2:
-            said = ("\\Noselect", *said)  # who knows rfc3501 only must not select it either
+        seat = others.get(entry.name) if entry.box is not None else None
+        may, owner = (seat.rights, seat.account_id) if seat is not None else (ALL, session.account_id)
+        if ("\\NonExistent" in said and not session.rev2) or "r" not in may:
+            said = ("\\Noselect", *said)  # who knows rfc3501 only must not select it either; rfc5819 2
         lines.append(b'* LIST (%b) "/" %b%b\r\n' % (" ".join(said).encode(), session.name(entry.name), extra))
         if entry.box is None:
             continue
-        seat = others.get(entry.name)
-        may, owner = (seat.rights, seat.account_id) if seat is not None else (ALL, session.account_id)
         if "MYRIGHTS" in command.returns:  # RFC 8440
             lines.append(b"* MYRIGHTS %b %b\r\n" % (session.name(entry.name), shown(may).encode()))
         if command.status and "r" in may:
@@ -357,7 +380,7 @@ class Listed:
     name: str
     attributes: tuple[str, ...]
     box: Mailbox | None
-    child_info: bool  # subscribed mailboxes lie below, and this name is listed only for them (rfc5258 3.5)
+    child_info: tuple[str, ...]  # what is asked for and mailboxes below it fulfil (rfc5258 3.5)
 
 
 def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) -> Iterator[Listed]:
@@ -366,40 +389,44 @@ def entries(boxes: list[Mailbox], subscriptions: list[str], command: Listing) ->
     subscribed = set(subscriptions)
     parents = {parent for name in by_name for parent in parents_of(name)}
     known = dict.fromkeys(by_name) | dict.fromkeys(sorted(parents - by_name.keys()))
-    only_subscribed = "SUBSCRIBED" in command.select
+    criteria = tuple(each for each in ("SUBSCRIBED", "SPECIAL-USE") if each in command.select)
     recursive = "RECURSIVEMATCH" in command.select
-    if only_subscribed:
+    if "SUBSCRIBED" in criteria:
         known |= dict.fromkeys(sorted(subscribed - known.keys()))
-    above_subscribed = {parent for name in subscribed for parent in parents_of(name)} if recursive else set()
-    if recursive:
-        known |= dict.fromkeys(sorted(above_subscribed - known.keys()))
-    patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
+    roles = {box.name: USES[box.role] for box in boxes if box.role in USES}
+    chosen = set(known)
+    if "SUBSCRIBED" in criteria:
+        chosen &= subscribed
+    if "SPECIAL-USE" in criteria:
+        chosen &= roles.keys()
+    above = {parent for name in chosen for parent in parents_of(name)} if recursive else set()
+    known |= dict.fromkeys(sorted(above - known.keys()))
+    # In an extended LIST an empty pattern means nothing (rfc5258 3).
+    patterns = [Pattern(command.reference + pattern) for pattern in command.patterns if pattern or not command.extended]
     # A name that is not asked for itself is told for the sake of those below it that are not told (rfc5258 3.5).
-    untold = [name for name in subscribed if not any(pattern.matches(name) for pattern in patterns)]
-    above_untold = {parent for name in untold for parent in parents_of(name)} if recursive else set()
-    tell_subscribed = only_subscribed or "SUBSCRIBED" in command.returns
+    untold = [name for name in chosen if not any(pattern.matches(name) for pattern in patterns)] if recursive else []
+    above_untold = {parent for name in untold for parent in parents_of(name)}
+    tell_subscribed = "SUBSCRIBED" in criteria or "SUBSCRIBED" in command.returns
     for name in known:
         if not any(pattern.matches(name) for pattern in patterns):
             continue
         box = by_name.get(name)
-        role = USES.get(box.role, "") if box else ""
-        chosen = not (only_subscribed and name not in subscribed) and not ("SPECIAL-USE" in command.select and not role)
-        child_info = recursive and only_subscribed and name in above_subscribed
-        if not chosen and not (child_info and name in above_untold):
+        if name not in chosen and name not in above_untold:
             continue
         said = [] if box else ["\\NonExistent"]
         said.append("\\HasChildren" if name in parents else "\\HasNoChildren")
         if tell_subscribed and name in subscribed:
             said.append("\\Subscribed")
-        if role:
-            said.append(role)
-        yield Listed(name, tuple(said), box, child_info)
+        if name in roles:
+            said.append(roles[name])
+        yield Listed(name, tuple(said), box, criteria if name in above else ())
 
 
-def attributes(box: Mailbox | None, has_children: bool) -> list[str]:
-    """What LIST says of one name; None: there is no such mailbox."""
+def attributes(box: Mailbox | None, has_children: bool | None) -> list[str]:
+    """What LIST says of one name; None: there is no such mailbox, it is not known."""
     said = [] if box is not None else ["\\NonExistent"]
-    said.append("\\HasChildren" if has_children else "\\HasNoChildren")
+    if has_children is not None:
+        said.append("\\HasChildren" if has_children else "\\HasNoChildren")
     if box is not None and box.subscribed:
         said.append("\\Subscribed")
     if box is not None and box.role in USES:

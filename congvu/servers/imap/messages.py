@@ -220,7 +220,7 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
         raise Refused("expunge-issued")
     if not moving and len(uids) > MAX_COPY:
         raise Refused("copy-too-many", limit=MAX_COPY)
-    code = ""
+    code, found = "", False
     with Progress(session, len(uids) * moving) as progress:
         for portion in _chunks(uids) if moving and uids else (uids,):
             target, copied = await _write(
@@ -237,12 +237,13 @@ async def _copy(session: Session, command: Copy, by_uid: bool, moving: bool) -> 
             progress.done += len(portion)
             if moving or target.is_of(view.place):
                 session.hint()
-            if copied.source:
+            found |= bool(copied.source)
+            if copied.source and copied.uid_validity:
                 sets = await turns.walk(session, len(copied.source), _sets, copied)
                 code = f"COPYUID {copied.uid_validity} {sets}"
                 if moving:
                     session.untagged("OK", code, "imap-moved")  # before the EXPUNGEs (rfc6851 4.3)
-    if not code:
+    if not found:
         return Done("", "imap-nothing-there")
     return Done(gone=True) if moving else Done(code)
 

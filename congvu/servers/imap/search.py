@@ -28,6 +28,7 @@ from congvu.mailstore import message, scan, seen, words
 from congvu.mailstore import search as index
 from congvu.mailstore.scan import Column, Condition
 from congvu.servers.imap import turns
+from congvu.servers.imap.codes import SYNTAX
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.sections import FIELDS_WITHIN
 from congvu.servers.imap.session import FEW, Done, Session
@@ -533,9 +534,10 @@ async def run(session: Session, command: Search, by_uid: bool) -> Done:
     saves = command.returns is not None and "SAVE" in command.returns
     try:
         found = await matching(session, command.key)
-    except BaseException:
-        if saves:
-            view.saved = array("I")  # rfc5182 2.1: a search that fails leaves nothing saved
+    except BaseException as error:
+        # rfc5182 2.1: a search that fails leaves nothing saved, one that is BAD leaves it as it was.
+        if saves and not (isinstance(error, Bad) or (isinstance(error, Refused) and error.code in SYNTAX)):
+            view.saved = array("I")
         raise
     returns = command.returns
     if returns is None and session.rev2:

@@ -144,6 +144,7 @@ class Session:
         "account_id",
         "address",
         "enabled",
+        "given",
         "reading",
         "selected",
         "services",
@@ -166,6 +167,7 @@ class Session:
         self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, QRESYNC, UTF8=ACCEPT, UIDONLY
         self.selected: Selected | None = None
         self.tag = "*"  # of the command that runs
+        self.given: Mapping[str, str] = {}  # its mailbox names that are read in another form than they were written
         self.underway: Underway | None = None  # APPENDs whose letters are on their way to the disk
         self.watch: Watch | None = None  # NOTIFY
         self._table = table
@@ -408,7 +410,10 @@ class Session:
             if guest:
                 await self._may(found, line)
             line = await self.reading.whole(line)
-            done = await found.run(self, found.parse(Words(line, self.utf8, words.at)))
+            words = Words(line, self.utf8, words.at)
+            command = found.parse(words)
+            self.given = words.given
+            done = await found.run(self, command)
             await self.look(found.tell, own=done is not None and done.gone)
         except (Bad, LineTooLong, Refused, NotNow) as error:
             try:

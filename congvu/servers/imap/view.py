@@ -270,11 +270,14 @@ def vanished_lines(ranges: Iterable[tuple[int, int]], earlier: bool = False) -> 
 
 
 def flags_lines(keywords: Iterable[str], read_only: bool, rights: str = ALL) -> list[bytes]:
-    """FLAGS and PERMANENTFLAGS of a mailbox (rfc9051 7.3.5, 7.1), the latter as the rights allow (rfc4314 5.1.1)."""
+    """FLAGS and PERMANENTFLAGS of a mailbox (rfc9051 7.3.5, 7.1), the latter as the rights allow (rfc4314 5.1.1) and as
+    long as there is room for new keywords."""
+    keywords = list(keywords)
+    more = [("w", "\\*")] if len(keywords) < message.MAX_KEYWORDS else []
     flags = [("w", "\\Answered"), ("w", "\\Flagged"), ("t", "\\Deleted"), ("s", "\\Seen"), ("w", "\\Draft")]
     flags += [("w", word) for word in keywords]
     known = " ".join(name for _, name in flags)
-    permanent = " ".join(name for right, name in (*flags, ("w", "\\*")) if right in rights and not read_only)
+    permanent = " ".join(name for right, name in (*flags, *more) if right in rights and not read_only)
     return [f"* FLAGS ({known})\r\n".encode(), f"* OK [PERMANENTFLAGS ({permanent})] Flags\r\n".encode()]
 
 
