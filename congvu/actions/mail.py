@@ -17,6 +17,7 @@ from congvu.codec import mime
 from congvu.db.blobs import Blob, BlobKeeper, Buffer, Spool
 from congvu.db.engine import Database, Duplicate, Tx
 from congvu.mailstore import append
+from congvu.mailstore.across import Place
 from congvu.mailstore.append import Added, Adding
 from congvu.mailstore.message import Arrival, NewLetter
 
@@ -121,8 +122,11 @@ class Mail:
             raise answer
         return answer
 
-    async def append_elsewhere(self, sharing: Sharing, who: Who, wanted: Wanted) -> Added | Refused:
-        """One command into a mailbox of another's. Answers as `append` does, and with no-permission."""
+    async def append_elsewhere(
+        self, sharing: Sharing, who: Who, wanted: Wanted, source: Place | None = None
+    ) -> Added | Refused:
+        """One command into a mailbox of another's, or, with `source`, to take the place of a message there. Answers as
+        `append` does, and with no-permission."""
         contents = [draft.letter.content for draft in wanted.drafts if draft.letter.content is not None]
         now = self._clock.now()
         for left in (2, 1, 0):
@@ -130,9 +134,9 @@ class Mail:
             try:
                 if contents:
                     return await self._db.write_with(
-                        self._blobs, contents, _append_elsewhere, sharing, who, wanted, numbers, now
+                        self._blobs, contents, _append_elsewhere, sharing, who, wanted, source, numbers, now
                     )
-                return await self._db.write(_append_elsewhere, [], sharing, who, wanted, numbers, now)
+                return await self._db.write(_append_elsewhere, [], sharing, who, wanted, source, numbers, now)
             except Duplicate:
                 if not left:
                     raise
@@ -147,9 +151,16 @@ def _append(
 
 
 def _append_elsewhere(
-    tx: Tx, placed: list[Blob], sharing: Sharing, who: Who, wanted: Wanted, numbers: Sequence[int], now: float
+    tx: Tx,
+    placed: list[Blob],
+    sharing: Sharing,
+    who: Who,
+    wanted: Wanted,
+    source: Place | None,
+    numbers: Sequence[int],
+    now: float,
 ) -> Added | Refused:
-    return sharing.append(tx, who, _adding(placed, [wanted], numbers, now)[0], now)
+    return sharing.append(tx, who, _adding(placed, [wanted], numbers, now)[0], now, source)
 
 
 def _adding(placed: list[Blob], wanted: Sequence[Wanted], numbers: Sequence[int], now: float) -> list[Adding]:

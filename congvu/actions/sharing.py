@@ -434,13 +434,21 @@ class Sharing:
         except Refused as refused:
             raise Refused(refused.code, target=refused.code == "no-such-mailbox", **refused.facts) from None
 
-    def append(self, tx: Tx, who: Who, wanted: Adding, now: float) -> Added | Refused:
-        """APPEND to another's mailbox; flags that this person may not set are left out (rfc4314 4)."""
-        if wanted.replaces is not None:
-            return Refused("replace-elsewhere")
+    def append(self, tx: Tx, who: Who, wanted: Adding, now: float, source: Place | None = None) -> Added | Refused:
+        """APPEND to another's mailbox, and REPLACE where its target or the mailbox of what it replaces (`source`) is
+        another's; flags that this person may not set are left out (rfc4314 4)."""
         try:
-            changes.hold(tx, [self.target(tx, who, wanted.mailbox).account_id])
+            held = {self.target(tx, who, wanted.mailbox).account_id, *([source.account_id] if source else ())}
+            changes.hold(tx, sorted(held))
             seat = self.target(tx, who, wanted.mailbox)
+            if source is not None and source.account_id != who.account_id:
+                standing = self.standing(tx, who, source.account_id, source.mailbox_id)
+                for right in "rte":  # rfc8508 4.1
+                    if right not in standing.rights:
+                        raise Refused("no-permission", right=right)
+            within = source is not None and source.account_id == seat.account_id
+            if wanted.replaces is not None and source is not None and not within:
+                append.size_of(tx, source.account_id, wanted.replaces)  # is it there?
         except Refused as refused:
             return refused
         arrivals = []
@@ -448,13 +456,17 @@ class Sharing:
             flags = across.allowed(each.flags, seat.rights)
             words = each.keywords if "w" in seat.rights else ()
             arrivals.append(replace(each, flags=flags & ~message.SEEN if seat.reader else flags, keywords=words))
-        (answer,) = append.append(tx, seat.account_id, [Adding(seat.inner, tuple(arrivals))], now)
-        if isinstance(answer, Added) and seat.reader and "s" in seat.rights:
+        adding = Adding(seat.inner, tuple(arrivals), wanted.replaces if within else None)
+        (answer,) = append.append(tx, seat.account_id, [adding], now)
+        if isinstance(answer, Refused):
+            return answer
+        if wanted.replaces is not None and source is not None and not within:
+            message.take_out(tx, source.account_id, *wanted.replaces)
+        if seat.reader and "s" in seat.rights:
             pairs = zip(answer.uids, wanted.arrivals, strict=True)
             across.arrived(tx, seat.place, [uid for uid, each in pairs if each.flags & message.SEEN])
-        if isinstance(answer, Added) and "r" not in seat.rights:
-            return replace(answer, uid_validity=0)  # rfc9051 6.3.12
-        return answer
+        # rfc9051 6.3.12: its numbers would tell something of a mailbox that this person may not select
+        return answer if "r" in seat.rights else replace(answer, uid_validity=0)
 
 
 def _space(kind: Kind) -> str:

@@ -51,7 +51,7 @@ def append(tx: Tx, account_id: int, wanted: Sequence[Adding], now: float) -> lis
         try:
             if box_id is None:
                 raise Refused("no-such-mailbox", name=each.mailbox[:100], target=True)
-            freed = 0 if each.replaces is None else _size(tx, account_id, each.replaces)
+            freed = 0 if each.replaces is None else size_of(tx, account_id, each.replaces)
             room.check(each, freed)
             words = tuple(dict.fromkeys(word for a in each.arrivals for word in a.keywords))
             if words:
@@ -98,7 +98,8 @@ class _Room:
         self._used += sum(a.letter.size for a in adding.arrivals) - freed
 
 
-def _size(tx: Tx, account_id: int, replaced: tuple[int, int]) -> int:
+def size_of(tx: Tx, account_id: int, replaced: tuple[int, int]) -> int:
+    """The bytes of a message that is to be replaced. Raises `Refused("expunge-issued")` when it is gone."""
     found = message.rows(tx, account_id, replaced[0], replaced[1], replaced[1])
     if not found:
         raise Refused("expunge-issued")

@@ -21,6 +21,7 @@ from congvu.codec.imap_words import Bad, Literal, TooLong
 from congvu.db.blobs import Spool
 from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message
+from congvu.mailstore.across import Place
 from congvu.mailstore.append import Added
 from congvu.servers.imap import catenate
 from congvu.servers.imap.reading import CHUNK
@@ -55,6 +56,7 @@ class _Command:
     tag: str
     mailbox: str = ""
     replaces: tuple[int, int] | None = None
+    source: Place | None = None  # where that lies, when it is another's mailbox or goes to one
     heads: list[Message] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     size: int = 0
@@ -157,6 +159,8 @@ class _Reader:
         uids = view.resolve(SequenceSet(((end, end),)), bool(self._by_uid))
         if not uids:
             raise Refused("imap-nothing-there")
+        if view.guest is not None or self._session.services.sharing.elsewhere(self._command.mailbox):
+            self._command.source = view.place
         return view.mailbox_id, uids[0]
 
     async def _before(self, literal: Literal) -> None:
@@ -351,7 +355,7 @@ class Underway:
                 for head, each in zip(command.heads, command.letters, strict=True)
             )
             asked = Wanted(command.mailbox, drafts, command.replaces)
-            if self._session.services.sharing.elsewhere(command.mailbox):
+            if command.source is not None or self._session.services.sharing.elsewhere(command.mailbox):
                 answers[number] = await self._store_elsewhere(asked, command)
                 continue
             wanted.append(asked)
@@ -370,7 +374,7 @@ class Underway:
         """Into a mailbox of another's: a transaction of its own, as it has another account's to hold."""
         services = self._session.services
         try:
-            answer = await services.mail.append_elsewhere(services.sharing, self._session.who, wanted)
+            answer = await services.mail.append_elsewhere(services.sharing, self._session.who, wanted, command.source)
         except NotNow as error:
             return error
         return answer if isinstance(answer, Refused) else self._added(answer, command)
@@ -381,7 +385,7 @@ class Underway:
         if selected is not None and selected.mailbox_id in {added.mailbox_id, *(command.replaces or ())[:1]}:
             session.hint()
         if not added.uid_validity:
-            return Done()
+            return Done(gone=command.replaces is not None)
         first, last = added.uids[0], added.uids[-1]
         code = f"APPENDUID {added.uid_validity} {first if first == last else f'{first}:{last}'}"
         if command.replaces is None:

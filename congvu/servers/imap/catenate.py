@@ -1,19 +1,22 @@
 """The bytes that an IMAP URL names (RFC 5092), for a letter that CATENATE puts together (RFC 4469).
 
-Only the person's own mailboxes are looked into, and only what fits below the letter's limit is copied; reading flags
-nothing. Whatever a URL is not good for, it is told as BADURL with the URL itself.
+Only mailboxes that the person may read are looked into, and only what fits below the letter's limit is copied; reading
+flags nothing. Whatever a URL is not good for, it is told as BADURL with the URL itself.
 """
 
 import asyncio
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from congvu.actions.sharing import Sharing, Who
 from congvu.base.failure import Refused
 from congvu.codec import imap_url
+from congvu.codec.imap_acl import ALL
 from congvu.codec.imap_url import Url
 from congvu.db.blobs import Spool
 from congvu.db.engine import Tx
 from congvu.mailstore import mailbox, message
+from congvu.mailstore.across import Place
 from congvu.servers.imap import sections
 from congvu.servers.imap.session import Session
 
@@ -31,8 +34,8 @@ async def copy(session: Session, text: str, spool: Spool, limit: int) -> None:
         raise _bad(text)
     if url.mailbox is None and view is None:
         raise _bad(text)
-    selected = view.mailbox_id if view is not None and view.guest is None else 0
-    body = await session.services.db.read(_find, session.account_id, url, selected)
+    selected = view.place if view is not None else None
+    body = await session.services.db.read(_find, session.services.sharing, session.who, url, selected)
     if body is None:
         raise _bad(text)
     letter = sections.Letter(body, session.services.blobs)
@@ -44,11 +47,18 @@ async def copy(session: Session, text: str, spool: Spool, limit: int) -> None:
         raise Refused("letter-damaged") from None
 
 
-def _find(tx: Tx, account_id: int, url: Url, selected: int) -> message.Body | None:
-    box = mailbox.get(tx, account_id, selected) if url.mailbox is None else mailbox.find(tx, account_id, url.mailbox)
-    if box is None or (url.uid_validity is not None and url.uid_validity != box.uid_validity):
+def _find(tx: Tx, sharing: Sharing, who: Who, url: Url, selected: Place | None) -> message.Body | None:
+    if url.mailbox is not None:
+        seat = sharing.find(tx, who, url.mailbox)
+        place, rights = (seat.place, seat.rights) if seat is not None else (None, "")
+    else:
+        place, rights = selected, ALL
+        if place is not None and place.account_id != who.account_id:
+            rights = sharing.standing(tx, who, place.account_id, place.mailbox_id).rights
+    box = mailbox.get(tx, place.account_id, place.mailbox_id) if place is not None and "r" in rights else None
+    if place is None or box is None or (url.uid_validity is not None and url.uid_validity != box.uid_validity):
         return None
-    rows = message.rows(tx, account_id, box.id, url.uid, url.uid)
+    rows = message.rows(tx, place.account_id, box.id, url.uid, url.uid)
     return message.bodies(tx, [rows[0].letter_id]).get(rows[0].letter_id) if rows else None
 
 

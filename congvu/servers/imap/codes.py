@@ -14,7 +14,6 @@ RESPONSE_CODES = {
     "no-such-identifier": "CANNOT",
     "owner-has-all": "CANNOT",
     "other-account": "CANNOT",
-    "replace-elsewhere": "CANNOT",
     "too-many-shares": "LIMIT",
     "role-taken": "USEATTR",
     "role-unknown": "USEATTR",

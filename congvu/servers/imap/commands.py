@@ -143,8 +143,8 @@ TABLE = {
         ),
         row("EXPUNGE", SELECTED, parse.nothing, messages.expunge, rights="re"),
         row("UID EXPUNGE", SELECTED, parse.uids, messages.uid_expunge, capabilities=("UIDPLUS",), rights="re"),
-        taking("REPLACE", SELECTED, append.replace, capabilities=("REPLACE",)),
-        taking("UID REPLACE", SELECTED, append.uid_replace),
+        taking("REPLACE", SELECTED, append.replace, capabilities=("REPLACE",), rights="rte"),
+        taking("UID REPLACE", SELECTED, append.uid_replace, rights="rte"),
         row("SEARCH", SELECTED, imap_search.search, _search, Tell.HELD, capabilities=_SEARCH, rights="r"),
         row("UID SEARCH", SELECTED, imap_search.search, _uid_search, rights="r"),
         row(

@@ -111,9 +111,10 @@ def taking(
     takes: Callable[["Session", bytes, int], Awaitable[None]],
     *,
     capabilities: tuple[str, ...] = (),
+    rights: str | None = None,
 ) -> Row:
     """A command that carries letters: it is given its first line and where its arguments begin, and answers itself."""
-    return Row(name, states, _takes, _takes_itself, Tell.ALL, capabilities, takes, None)
+    return Row(name, states, _takes, _takes_itself, Tell.ALL, capabilities, takes, rights)
 
 
 def _takes(w: Words) -> Any:
@@ -409,6 +410,9 @@ class Session:
         try:
             if guest:
                 await self._may(found, line)
+            if found.takes is not None:
+                await found.takes(self, line, words.at)
+                return
             line = await self.reading.whole(line)
             words = Words(line, self.utf8, words.at)
             command = found.parse(words)
