@@ -211,6 +211,9 @@ def _connect(path: Path, other: Path | None = None, synchronous: str = "FULL") -
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA case_sensitive_like=ON")  # as PostgreSQL does
         connection.execute(f"PRAGMA journal_size_limit={LIMIT}").fetchall()
+        # A plan does not hang on the values that are bound. SQLite would else prepare a statement anew for each range
+        # of UIDs: as much work as to read a few rows, and without statistics the plan becomes no better.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.wal_autocheckpoint(0)
         if other is not None:
             _attach(connection, other)

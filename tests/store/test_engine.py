@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import psycopg
 import pytest
 
 from congvu.base import observe
 from congvu.base.failure import NotNow, Refused
-from congvu.db import audit, group, open_database, sqlite_log
+from congvu.db import audit, group, open_database, sqlite, sqlite_log
 from congvu.db.blobs import Blob
 from congvu.db.engine import Database, Duplicate, IndexedText, Row, TextQuery, Tx
 from congvu.db.sqltext import schema_for, translate
+from congvu.mailstore import message
 
 INSERT = "INSERT INTO unit (id, parent_id, name, category) VALUES (?, ?, ?, ?)"
 
@@ -605,6 +607,29 @@ def postgres(postgres_url: str, tmp_path: Path) -> Iterator[tuple[str, Database]
     db.migrate()
     yield postgres_url, db
     db.close()
+
+
+def test_sqlite_prepares_a_statement_once_whatever_is_bound(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def ask(action: int, *_: str | None) -> int:
+        asked.append(action)
+        return apsw.SQLITE_OK
+
+    db = open_database("sqlite:///prepared.db", data=tmp_path)
+    db.migrate()
+    end = sqlite._ReadingEnd(tmp_path / "prepared.db")
+    try:
+        end.run(message.rows, (1, 1, 1, 9), {})
+        end._connection.authorizer = ask  # is asked when a statement is prepared, and has those that are prepared anew
+        end.run(message.rows, (1, 1, 1, 9), {})
+        assert asked
+        asked.clear()
+        end.run(message.rows, (1, 1, 5, 20), {})
+        assert not asked
+    finally:
+        end.close()
+        db.close()
 
 
 def test_postgres_deadlocks_are_run_again(postgres: tuple[str, Database], tmp_path: Path) -> None:
