@@ -8,6 +8,7 @@ number of everything nested are bounded.
 import re
 from base64 import b64decode
 from binascii import Error
+from functools import lru_cache
 
 from congvu.codec.imap import (
     Authenticate,
@@ -39,6 +40,7 @@ MAX_ITEMS = 200  # of one FETCH
 MAX_FIELDS = 200  # of one HEADER.FIELDS
 MAX_PARTS = 100  # numbers of one section: deeper than any letter is kept
 MAX_PATTERNS = 50  # of one LIST
+MAX_KNOWN = 300  # bytes of FETCH items that are remembered: with 256 of them two megabytes at most
 
 
 def nothing(w: Words) -> Nothing:
@@ -342,6 +344,8 @@ MACROS = {
     "FULL": ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY"),
 }
 _ITEM = re.compile(rb"[A-Za-z0-9.\-]+")
+# A list, or one item, in which no string and no literal stands; lists are no deeper than header fields in a list.
+_USUAL = re.compile(rb"\([^(){}\"]*(?:\([^(){}\"]*\)[^(){}\"]*)*\)|[^ (){}\"]+")
 _PARTIAL = re.compile(rb"<(\d{1,10})\.(\d{1,10})>")
 _LAZY = re.compile(rb" \(LAZY\)", re.IGNORECASE)
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
@@ -353,18 +357,7 @@ def fetch(w: Words) -> Fetch:
     w.space()
     found = w.sequence_set()
     w.space()
-    items: tuple[FetchItem, ...]
-    if w.peek() == b"(":
-        items = fetch_items(w)
-    else:
-        start = w.at
-        word = w.take(_ITEM)
-        macro = MACROS.get(word[0].decode().upper()) if word else None
-        if macro:
-            items = tuple(map(FetchItem, macro))
-        else:
-            w.at = start
-            items = (_item(w),)
+    items = _usual_items(w)
     changed, partial, vanished = None, None, False
     if w.skip(b" ") and not w.at_end():
         w.expect(b"(")
@@ -385,6 +378,40 @@ def fetch(w: Words) -> Fetch:
             w.space()
     w.end()
     return Fetch(found, items, changed, partial, vanished)
+
+
+def _usual_items(w: Words) -> tuple[FetchItem, ...]:
+    """An item, a macro or a list. Mail programs say the same few of them all day long: those are known."""
+    start = w.at
+    text = w.take(_USUAL)
+    items = _known(text[0]) if text and len(text[0]) <= MAX_KNOWN else None
+    if items is None:
+        w.at = start
+        items = _items(w)
+    return items
+
+
+@lru_cache(maxsize=256)
+def _known(text: bytes) -> tuple[FetchItem, ...] | None:
+    """None: not all of it is items, which is told by who reads them where they stand."""
+    w = Words(text)
+    try:
+        items = _items(w)
+    except Bad:
+        return None
+    return items if w.at_end() else None
+
+
+def _items(w: Words) -> tuple[FetchItem, ...]:
+    if w.peek() == b"(":
+        return fetch_items(w)
+    start = w.at
+    word = w.take(_ITEM)
+    macro = MACROS.get(word[0].decode().upper()) if word else None
+    if macro:
+        return tuple(map(FetchItem, macro))
+    w.at = start
+    return (_item(w),)
 
 
 def fetch_items(w: Words) -> tuple[FetchItem, ...]:

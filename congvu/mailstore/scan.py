@@ -148,6 +148,8 @@ def uids_of(tx: Tx, account_id: int, mailbox_id: int, letters: Collection[int]) 
 class Column(Enum):
     """What can be seen of a message and of its letter without reading the letter's bytes."""
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and every FETCH asks for some twenty
+
     UID = "m.uid"
     LETTER = "m.letter_id"
     THREAD = "m.thread_id"

@@ -1,6 +1,7 @@
 """IMAP words: every command's arguments, bounds, names, patterns; how input was cut must not matter."""
 
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -243,6 +244,35 @@ BAD = [
 def test_what_is_not_imap_is_bad(reader, text: bytes) -> None:
     with pytest.raises(Bad):
         reader(Words(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"(UID FLAGS ENVELOPE)",
+        b"FULL",
+        b"BODY.PEEK[HEADER.FIELDS (From To)]",
+        b"(UID BODY.PEEK[HEADER.FIELDS (From To)]<0.9> PREVIEW (LAZY)) (CHANGEDSINCE 3)",
+        b'(BODY[HEADER.FIELDS ("From")])',
+        b"(" + b" ".join([b"RFC822.SIZE"] * 40) + b")",  # longer than what is remembered
+        b"(UID FLAGS NONSENSE)",
+        b"(UID",
+        b"FLAGS)",
+        b"(BODY[HEADER.FIELDS (A)B])",
+    ],
+)
+def test_fetch_items_are_read_the_same_when_they_are_known(text: bytes) -> None:
+    def read(f: Callable[[Words], tuple[FetchItem, ...]], ahead: int) -> object:
+        w = Words(b" " * ahead + text, at=ahead)
+        try:
+            return f(w), w.at - ahead
+        except Bad as error:
+            said, _, at = str(error).partition(" at byte ")
+            return said, int(at or ahead) - ahead
+
+    parse._known.cache_clear()
+    for ahead in (0, 0, 7):
+        assert read(parse._usual_items, ahead) == read(parse._items, ahead)
 
 
 def test_a_section_is_echoed_as_a_server_may_write_it() -> None:

@@ -138,6 +138,18 @@ CAPABILITIES = tuple(dict.fromkeys(item.capability for item in ITEMS.values() if
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """What all FETCHes of the same simple items have in common. The fields stand in `Wanted` too."""
+
+    simple: tuple[Simple, ...]
+    constants: tuple[bytes, ...]
+    columns: tuple[Column, ...]
+    places: tuple[tuple[int, ...], ...]
+    letters: bool  # are letters' rows needed?
+    only_flags: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """One FETCH, prepared. `constants` stand before, between and after the values of `simple`."""
 
@@ -346,37 +358,49 @@ async def run(
 
 def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | None, uid_command: bool) -> Wanted:
     view = session.view()
-    names = dict.fromkeys(item.name for item in items if item.name in SIMPLE)
+    names = dict.fromkeys([item.name for item in items if item.name in SIMPLE])
     if uid_command and not session.uid_only:
         names = {"UID": None, **names}  # rfc9051 6.4.9
     if changed_since is not None:
         names["MODSEQ"] = None  # rfc7162 3.1.4.1
-    simple = tuple(SIMPLE[name] for name in names)
-    contents = tuple((CONTENT[item.name], item) for item in items if item.name in CONTENT)
+    contents = tuple([(CONTENT[item.name], item) for item in items if item.name in CONTENT])
     tell = b"" if "FLAGS" in names else b"FLAGS (%b)"
     if session.condstore and "MODSEQ" not in names:
         tell = b"%b MODSEQ (%%d)" % tell if tell else tell
-    needed = [Column.UID, *(each for item in simple for each in item.columns), *(_WITH_CONTENT if contents else ())]
-    columns = tuple(dict.fromkeys(needed))
-    constants = [item.before for item in simple] + [b"" if contents else b")\r\n"]
-    for i, item in enumerate(simple):
-        constants[i + 1] = item.after + (b" " + constants[i + 1] if i + 1 < len(simple) else constants[i + 1])
-    constants[0] = (b" UIDFETCH (" if session.uid_only else b" FETCH (") + constants[0]
-    chunk = CHUNK if any("l." in each.value for each in columns) else CHUNK_ROWS
+    layout = _layout(tuple(names), bool(contents), session.uid_only)
     return Wanted(
         view.account_id,
         view.mailbox_id,
         view.reader,
         0xFFFFFFFF + 1 if session.rev2 else view.recent_from,
+        layout.simple,
+        layout.constants,
+        layout.columns,
+        layout.places,
+        contents,
+        -1 if changed_since is None else changed_since,
+        tell,
+        CHUNK_BODIES if contents else CHUNK if layout.letters else CHUNK_ROWS,
+        layout.only_flags and changed_since is None and not view.reader,
+    )
+
+
+@lru_cache(maxsize=256)  # mail programs ask for the same few items all day long
+def _layout(names: tuple[str, ...], contents: bool, uid_only: bool) -> Layout:
+    simple = tuple(SIMPLE[name] for name in names)
+    needed = [Column.UID, *(each for item in simple for each in item.columns), *(_WITH_CONTENT if contents else ())]
+    columns = tuple(dict.fromkeys(needed))
+    constants = [item.before for item in simple] + [b"" if contents else b")\r\n"]
+    for i, item in enumerate(simple):
+        constants[i + 1] = item.after + (b" " + constants[i + 1] if i + 1 < len(simple) else constants[i + 1])
+    constants[0] = (b" UIDFETCH (" if uid_only else b" FETCH (") + constants[0]
+    return Layout(
         simple,
         tuple(constants),
         columns,
         tuple(tuple(map(columns.index, item.columns)) for item in simple),
-        contents,
-        -1 if changed_since is None else changed_since,
-        tell,
-        CHUNK_BODIES if contents else chunk,
-        simple in _MARKS and not contents and changed_since is None and not view.reader,
+        any("l." in each.value for each in columns),
+        simple in _MARKS and not contents,
     )
 
 
