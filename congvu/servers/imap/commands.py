@@ -34,6 +34,7 @@ from congvu.servers.imap.session import (
     Session,
     Tell,
     row,
+    table,
     taking,
 )
 from congvu.servers.listen import Manners
@@ -171,6 +172,9 @@ TABLE = {
 }
 
 
+_TABLE = table(TABLE)
+
+
 async def run(stream: Stream, services: Services, starttls: Tls | None = None) -> None:
     """One connection from greeting to goodbye. `starttls`: the certificate, where STARTTLS is offered."""
-    await Session(stream, services, TABLE, starttls).serve()
+    await Session(stream, services, _TABLE, starttls).serve()

@@ -117,6 +117,22 @@ def taking(
     return Row(name, states, _takes, _takes_itself, Tell.ALL, capabilities, takes, rights)
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows by name, and the capabilities that they announce before and after sign-in, in their order."""
+
+    rows: Mapping[str, Row]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+def table(rows: Mapping[str, Row]) -> Table:
+    def announced(here: frozenset[State]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for each in rows.values() if here & each.states for name in each.capabilities))
+
+    return Table(rows, announced(STRANGER), announced(KNOWN))
+
+
 def _takes(w: Words) -> Any:
     w.bad("literal")
 
@@ -157,7 +173,7 @@ class Session:
         "watch",
     )
 
-    def __init__(self, stream: Stream, services: Services, table: Mapping[str, Row], starttls: Tls | None) -> None:
+    def __init__(self, stream: Stream, services: Services, table: Table, starttls: Tls | None) -> None:
         self.stream = stream
         self.reading = Reading(stream, services.config.limits)
         self.services = services
@@ -224,13 +240,10 @@ class Session:
 
     def capabilities(self) -> str:
         """CAPABILITY of the present state, from the table's rows."""
-        found = ["IMAP4rev1", "IMAP4rev2"]
-        found.append("LITERAL-" if self.state is State.NOT_AUTHENTICATED else "LITERAL+")
-        here = STRANGER if self.state is State.NOT_AUTHENTICATED else KNOWN
-        for each in self._table.values():
-            if here & each.states:
-                found += [self._worded(name) for name in each.capabilities if self._offers(name)]
-        return " ".join(dict.fromkeys(found))
+        if self.state is State.NOT_AUTHENTICATED:
+            return " ".join(("IMAP4rev1 IMAP4rev2 LITERAL-", *filter(self._offers, self._table.before)))
+        offered = filter(self._offers, self._table.after)
+        return " ".join(("IMAP4rev1 IMAP4rev2 LITERAL+", *map(self._worded, offered)))
 
     def _worded(self, name: str) -> str:
         return f"APPENDLIMIT={self._limits.message_bytes}" if name == "APPENDLIMIT" else name  # rfc7889 3.1
@@ -388,7 +401,7 @@ class Session:
             name = words.word()
             if name == "UID" and words.skip(b" "):
                 name = f"UID {words.word()}"
-            found = self._table.get(name)
+            found = self._table.rows.get(name)
             if found is None:
                 raise Bad("known command")
             if self.state not in found.states:
