@@ -173,30 +173,33 @@ def test_any_bytes_are_read_or_bad(data: bytes) -> None:
                 assert set(found.rights) <= set(ALL)
 
 
+def cited(anyone: str, one_seen: str) -> str:
+    row = 'row = "5.10", source = "test"'
+    return f"[sharing]\nanyone = {{ value = {anyone}, {row} }}\none_seen = {{ value = {one_seen}, {row} }}\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "good"),
+    ("text", "code"),
     [
-        ("", True),
-        ('[sharing]\nanyone = true\none_seen = ["organisation", "unit"]', True),
-        ("[sharing]\nanyone = 1\none_seen = []", False),
-        ('[sharing]\nanyone = true\none_seen = ["everybody"]', False),
-        ("[sharing]\nanyone = true\none_seen = [[1]]", False),
-        ('[sharing]\nanyone = true\none_seen = "unit"', False),
-        ("[sharing]\nanyone = true", False),
-        ("[sharing]\nanyone = true\none_seen = []\nmore = 1", False),
-        ("sharing = 5", False),
+        ("", ""),
+        (cited("true", '["organisation", "unit"]'), ""),
+        (cited("1", "[]"), "profile-wrong-type"),
+        (cited("true", '["everybody"]'), "profile-wrong-type"),
+        (cited("true", "[[1]]"), "profile-wrong-type"),
+        (cited("true", '"unit"'), "profile-wrong-type"),
+        (cited("true", "[]") + "more = 1", "profile-unknown-key"),
+        ("[sharing]\nanyone = true", "profile-wrong-type"),
+        ("sharing = 5", "profile-wrong-type"),
     ],
 )
-def test_what_a_profile_says(text: str, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = f"test_{abs(hash(text))}"  # `load` remembers by name
-    quota = "[quota_bytes]\n" + "".join(f"{kind} = 1\n" for kind in Kind)
-    (tmp_path / f"{name}.toml").write_text(f"{text}\n{quota}" if text.startswith("sharing") else f"{quota}{text}\n")
-    monkeypatch.setattr(profiles, "folder", lambda: tmp_path)
-    if not good:
-        with refused("bad-profile"):
-            profiles.load(name)
+def test_what_a_profile_says(text: str, code: str) -> None:
+    head = '[profile]\ntitle = "Thử"\ntext = "QĐ 1"\ndomains = ["x.vn"]\nrow = "2.2"\n'
+    data = (f"{text}\n{head}" if text.startswith("sharing") else f"{head}{text}").encode()
+    if code:
+        with refused(code):
+            profiles.parse(data, "thu.toml")
         return
-    found = profiles.load(name)
+    found = profiles.parse(data, "thu.toml")
     assert found.share_with_anyone == bool(text)
     assert found.one_seen == ({Kind.ORGANISATION, Kind.UNIT} if text else set())
 
