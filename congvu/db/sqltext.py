@@ -57,5 +57,5 @@ MAX_WORDS = 8  # of a question; more say nothing new
 def has_words(column: str, findable: str) -> tuple[str, tuple[str, ...]]:
     """A condition that each of these words begins a word of a column, and its parameters. Both hold folded words with a
     space before each (`vietnamese.findable`): letters and digits only, so no sign of LIKE can be among them."""
-    words = findable.split()[:MAX_WORDS]
+    words = sorted(findable.split()[:MAX_WORDS], key=len, reverse=True)  # long ones are rare: they decide soonest
     return " AND ".join([f"{column} LIKE ?"] * len(words)) or "1 = 1", tuple(f"% {word}%" for word in words)

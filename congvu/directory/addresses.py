@@ -122,10 +122,7 @@ def exact(tx: Tx, address: str) -> Held | None:
 def taken(tx: Tx, addresses: Iterable[str]) -> dict[str, str]:
     """Which of these folded addresses nobody can be given (live, old or resting, in whatever state of the account),
     each with the kind of its holder: the category of the unit whose box it is, else the account's kind."""
-    return {
-        address: category if category and kind in ("organisation", "unit") else kind
-        for address, kind, category in _asked(tx, _TAKEN, set(addresses))
-    }
+    return {address: _holder_kind(kind, category) for address, kind, category in _asked(tx, _TAKEN, set(addresses))}
 
 
 _HELD = (
@@ -205,6 +202,29 @@ def rename(tx: Tx, account_id: int, address: str, ends: str) -> str:
     ):
         give(tx, account_id, address, primary=True)
     return str(row[0])
+
+
+def all_taken(tx: Tx) -> dict[str, str]:
+    """`taken` for every address there is: for plans of whole provinces."""
+    rows = tx.each(
+        "SELECT address.address, account.kind, unit.category FROM address"
+        " JOIN account ON account.id = address.account_id LEFT JOIN unit ON unit.id = account.unit_id"
+    )
+    return {address: _holder_kind(kind, category) for address, kind, category in rows}
+
+
+def _holder_kind(kind: str, category: str | None) -> str:
+    return category if category and kind in ("organisation", "unit") else kind
+
+
+def hand_over(tx: Tx, address: str, account_id: int, ends: str) -> None:
+    """An address that is not somebody's primary one receives for another account from now on, until a day. The caller
+    has an act on record that says why (row 13.6). Raises `Refused("nothing-to-hand-over")`."""
+    if not tx.run(
+        "UPDATE address SET account_id = ?, ends = ? WHERE address = ? AND is_primary = 0 AND rests = 0",
+        *(account_id, ends, address),
+    ):
+        raise Refused("nothing-to-hand-over", address=address)
 
 
 def lay_to_rest(tx: Tx, addresses: Sequence[str], until: float) -> None:

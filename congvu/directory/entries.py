@@ -129,7 +129,8 @@ _SELECT = (
     " entry.mobile, entry.place, entry.shown FROM entry JOIN account ON account.id = entry.account_id"
 )
 _LISTED = "entry.shown % 2 = 1"  # Shown.LISTED
-_ALIVE = "account.state IN ('active', 'locked')"  # what can receive; others are nobody to write to
+# What can receive: others are nobody to write to. NOT IN keeps the entries in front of the plan, in their order.
+_ALIVE = "account.state NOT IN ('requested', 'revoked', 'purged')"
 
 
 def _entries(tx: Tx, rows: Sequence[Row]) -> list[Entry]:
@@ -181,26 +182,31 @@ def search(
 
 
 def suggest(tx: Tx, text: str, within: Scope, limit: int = 20) -> list[Entry]:
-    """For completing an address: who is meant by these beginnings of words. Whose tên or local part begins with the
-    first of them comes first, as people in Vietnam are called by their tên."""
-    words, params = has_words("entry.folded", findable(text))
-    if not params:
+    """For completing an address: who is meant by these beginnings of words. Whose tên begins with the first of them
+    comes first, as people in Vietnam are called by their tên, then whose name begins so."""
+    asked = findable(text)
+    if not asked:
         return []
-    first = params[0][2:-1]
+    words, params = has_words("entry.folded", asked)
     part, part_params = within.where("account.unit_id")
     rows = tx.all(
-        f"{_SELECT} WHERE {words} AND {part} AND {_LISTED} AND {_ALIVE} ORDER BY entry.account_id LIMIT ?",
+        f"{_NAMES} WHERE {words} AND {part} AND {_LISTED} AND {_ALIVE} ORDER BY entry.account_id LIMIT ?",
         *params,
         *part_params,
         10 * limit,
     )
-    entries = _entries(tx, rows)
+    first = asked.split()[0]
 
-    def rank(entry: Entry) -> tuple[bool, bool, str]:
-        own = findable(entry.name).split()
-        return not (own and own[-1].startswith(first)), not entry.address.startswith(first), entry.name
+    def rank(row: Row) -> tuple[bool, bool, str]:
+        own = findable(row[1]).split() or [""]
+        return not own[-1].startswith(first), not own[0].startswith(first), row[1]
 
-    return sorted(entries, key=rank)[:limit]
+    best = [row[0] for row in sorted(rows, key=rank)[:limit]]
+    found = {entry.account_id: entry for entry in get_many(tx, best)}
+    return [found[number] for number in best]
+
+
+_NAMES = "SELECT entry.account_id, account.name FROM entry JOIN account ON account.id = entry.account_id"
 
 
 def check(tx: Tx) -> Iterator[str]:
