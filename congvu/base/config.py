@@ -114,9 +114,16 @@ class Limits:
         high=1_000_000,
     )
     connections_per_ip: int = _key(
-        "*(rate)* Open connections from one IP to one listener in one worker: an office of 100 people behind one "
-        "address, five connections a mail program.",
-        500,
+        "*(rate)* Open connections from one IPv4 address or IPv6 /64 to one listener in one worker: half of all, as a "
+        "whole province may sit behind one address.",
+        5000,
+        low=1,
+        high=1_000_000,
+    )
+    connections_per_account: int = _key(
+        "*(rate)* Open connections of one account in one worker, all protocols together: one person's programs hold "
+        "under thirty, a mailbox that a whole office reads some more.",
+        200,
         low=1,
         high=1_000_000,
     )

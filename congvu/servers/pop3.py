@@ -9,7 +9,8 @@ because a file of letters would move under the reader; ours does not).
 Promises: DELE takes effect at QUIT and only there, and `+OK` to QUIT comes when it is on disk; it removes those letters
 and no other, whatever IMAP's \Deleted says. A letter leaves piece by piece; to a program that has not said UTF8 one
 with UTF-8 in its headers goes as a surrogate (`codec.surrogate`). What was fetched with RETR is \Seen afterwards, as
-people who use both kinds of program expect. Must never hold a transaction while the peer is slow.
+people who use both kinds of program expect. What reads letters or changes many takes turns (`turns`). Must never hold a
+transaction while the peer is slow.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from congvu import __version__
 from congvu.base.clock import Clock
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
-from congvu.base.observe import Secret, log, printable
+from congvu.base.observe import log
 from congvu.base.texts import say, say_in
 from congvu.base.vietnamese import unmarked
 from congvu.codec import mime, pop3, sasl, surrogate
@@ -35,6 +36,8 @@ from congvu.codec.pop3 import BadCommand, DotWriter, TopCutter
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database, Tx
 from congvu.mailstore import mailbox, message
+from congvu.servers import turns
+from congvu.servers.doors import SIGN_INS, Doors, delay, no_place, prove, take_place
 from congvu.servers.listen import Manners
 from congvu.servers.stream import TURN, Gone, Stopping, Stream, Tls, TooSlow
 
@@ -42,8 +45,6 @@ SMALL = 256 * 1024  # a letter up to this size is read at once, a larger one is 
 PIECE = 65_536  # bytes of answers gathered before they are written
 PORTION = 2_000  # letters removed or marked in one transaction: the writer is free between them
 SEEN_AT = 100  # letters fetched before they are marked \Seen all at once
-SIGN_INS = 4  # failed ones of one connection
-_DELAYS = (0.0, 1.0, 2.0, 4.0, 4.0)  # seconds before a failed sign-in is answered
 LANGUAGES = {"vi": "Tiếng Việt", "en": "English"}
 
 # What is said where no session sees the situation. After silence nothing is said (rfc1939 3).
@@ -57,11 +58,12 @@ MANNERS = Manners(
 # Response codes (rfc2449 8, rfc3206) of failures; any other of them is permanent or temporary by its kind.
 CODES = {
     "bad-credentials": "AUTH",
-    "pop3-bad-channel-binding": "AUTH",
-    "pop3-no-such-authorization": "AUTH",
+    "bad-channel-binding": "AUTH",
+    "no-such-authorization": "AUTH",
+    "too-many-connections": "IN-USE",
     "too-many-attempts": "SYS/TEMP",
     "pop3-gone": "",
-    "pop3-bad-auth-message": "",
+    "bad-auth-message": "",
 }
 
 
@@ -72,18 +74,6 @@ class SignedIn(Protocol):
     def account_id(self) -> int: ...
 
 
-class Doors(Protocol):
-    """What is asked of `actions.accounts.Doors`."""
-
-    async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn: ...
-
-    async def scram_keys(self, login: str, ip: str) -> sasl.ScramKeys: ...
-
-    async def signed_in(self, login: str, ip: str) -> SignedIn: ...
-
-    def failed(self, login: str, ip: str) -> None: ...
-
-
 class Services(Protocol):
     """What a session needs of the program."""
 
@@ -91,7 +81,7 @@ class Services(Protocol):
     def db(self) -> Database: ...
 
     @property
-    def doors(self) -> Doors: ...
+    def doors(self) -> Doors[SignedIn]: ...
 
     @property
     def blobs(self) -> BlobKeeper: ...
@@ -227,15 +217,17 @@ class _Session:
     """One connection."""
 
     # fmt: off
-    __slots__ = ("_config", "_drop", "_errors", "_failed_sign_ins", "_language", "_out", "_seen", "_services",
-                 "_sign_in_by", "_size", "_stls", "_stream", "_user", "_utf8")
+    __slots__ = ("_config", "_drop", "_errors", "_failed_sign_ins", "_give_back", "_language", "_out", "_seen",
+                 "_sign_in_by", "_size", "_stls", "_user", "_utf8", "account_id", "services", "stream")
     # fmt: on
 
     def __init__(self, stream: Stream, services: Services, stls: Tls | None) -> None:
-        self._stream = stream
-        self._services = services
+        self.stream = stream
+        self.services = services
         self._config = services.config
         self._stls = stls
+        self.account_id = 0
+        self._give_back = no_place  # among the account's connections
         self._drop: Maildrop | None = None
         self._user = self._language = ""
         self._utf8 = False
@@ -253,27 +245,28 @@ class _Session:
         try:
             while True:
                 try:
-                    line = self._stream.line_now(pop3.COMMAND_LIMIT)
+                    line = self.stream.line_now(pop3.COMMAND_LIMIT)
                     busy += 1
                     if line is None or busy >= TURN:  # answers do not pile up, the others have their turn
                         busy = 0
                         await self._flush()
                         if line is not None:
-                            await self._stream.others_first()
+                            await self.stream.others_first()
                     if line is None:
-                        line = await self._stream.line(pop3.COMMAND_LIMIT, self._patience())
+                        line = await self.stream.line(pop3.COMMAND_LIMIT, self._patience())
                 except LineTooLong:
                     self.refuse("pop3-line-too-long")
                     continue
                 await self._obey(line)
         except _Leave:
             self._send()
-            self._stream.close(linger=True)
+            self.stream.close(linger=True)
         except (Gone, TooSlow, Stopping):
             await self._mark_seen()  # fetched is fetched; deleted is nothing (rfc1939 6)
             raise
         finally:
             self._send()
+            self._give_back()
 
     async def _obey(self, line: bytes) -> None:
         try:
@@ -319,13 +312,13 @@ class _Session:
 
     def _send(self) -> None:
         if self._out:
-            self._stream.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+            self.stream.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
             self._out.clear()
             self._size = 0
 
     async def _flush(self) -> None:
         self._send()
-        await self._stream.drain()
+        await self.stream.drain()
 
     def ok(self, code: str, ahead: str = "", **facts: object) -> None:
         """`+OK`, what programs read of it, what people read."""
@@ -356,7 +349,7 @@ class _Session:
                 self._write(b"\r\n".join(held) + b"\r\n")
                 held.clear()
                 await self._flush()
-                await self._stream.others_first()
+                await self.stream.others_first()
         if held:
             self._write(b"\r\n".join(held) + b"\r\n")
         self._write(pop3.END)
@@ -366,10 +359,10 @@ class _Session:
     @property
     def _protected(self) -> bool:
         """May a password cross this connection?"""
-        return self._stream.secure or self._config.insecure_loopback
+        return self.stream.secure or self._config.insecure_loopback
 
     def _mechanisms(self) -> list[str]:
-        return sasl.mechanisms(self._stream.channel_bindings(), plain=self._protected)
+        return sasl.mechanisms(self.stream.channel_bindings(), plain=self._protected)
 
     async def capa(self, command: pop3.Capa) -> None:
         words = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "LANG"]
@@ -377,7 +370,7 @@ class _Session:
         words.append(f"SASL {' '.join(self._mechanisms())}")
         if self._protected:
             words.append("USER")
-        if self._stls is not None and not self._stream.secure:
+        if self._stls is not None and not self.stream.secure:
             words.append("STLS")
         # A stranger does not learn the version.
         words.append("IMPLEMENTATION Cong-Vu" if self._drop is None else f"IMPLEMENTATION Cong-Vu-{__version__}")
@@ -385,11 +378,11 @@ class _Session:
         await self._list(word.encode() for word in words)
 
     async def stls(self, command: pop3.Stls) -> None:
-        if self._stream.secure:
+        if self.stream.secure:
             self.refuse("pop3-already-tls")
         elif self._stls is None:
             self.refuse("pop3-not-offered")
-        elif self._stream.buffered:
+        elif self.stream.buffered:
             # Whoever sits between could have put it there, to be taken for the peer's own under TLS.
             self.refuse("pop3-pipelined-after-stls")
             raise _Leave
@@ -397,7 +390,7 @@ class _Session:
             self.ok("pop3-begin-tls")
             self._send()
             self._user, self._language, self._utf8 = "", "", False  # rfc2595 4: what was said in clear is forgotten
-            await self._stream.start_tls(self._stls)
+            await self.stream.start_tls(self._stls)
 
     async def utf8(self, command: pop3.Utf8) -> None:
         self._utf8 = True
@@ -443,57 +436,43 @@ class _Session:
             return
         if command.mechanism in {"PLAIN", "LOGIN"} and not self._protected:
             raise Refused("pop3-tls-first")
-        bindings = self._stream.channel_bindings()
+        bindings = self.stream.channel_bindings()
         exchange = sasl.begin(command.mechanism, bindings, lambda: secrets.token_urlsafe(18))
         if exchange is None or isinstance(exchange, sasl.Bearer):
             self.refuse("pop3-unknown-mechanism")
             return
         await self._sign_in(exchange, command.initial)
 
-    async def _sign_in(self, exchange: sasl.Plain | sasl.Login | sasl.Scram, initial: bytes | None) -> None:
-        doors, ip = self._services.doors, self._stream.peer
-        login = ""
-        said = exchange.step(initial)
+    async def _sign_in(self, exchange: sasl.Exchange, initial: bytes | None) -> None:
         try:
-            while True:
-                match said:
-                    case sasl.Challenge(data):
-                        self._write(b"+ " + b64encode(data) + b"\r\n")
-                        answer = await self._answer()
-                        if answer is None:
-                            return
-                        said = exchange.step(answer)
-                    case sasl.KeysWanted(login) if isinstance(exchange, sasl.Scram):
-                        said = exchange.keys(await doors.scram_keys(login, ip))
-                    case sasl.Credentials(login, password):
-                        known = await doors.sign_in(login, Secret(password), ip)
-                        break
-                    case sasl.Accepted(login):
-                        known = await doors.signed_in(login, ip)
-                        break
-                    case sasl.Rejected(code):
-                        if login:
-                            doors.failed(login, ip)
-                        raise Refused(code if code == "bad-credentials" else f"pop3-{code}")
+            known = await prove(exchange, initial, self.services.doors, self.stream.peer, self._ask)
+            if known is None:
+                return
+            self._give_back = take_place(known.account_id, self._config.limits.connections_per_account)
         except (Refused, NotNow) as failure:
-            log.info("sign-in from %s as %s failed: %s", ip, printable(login, 80), failure.code)
             self._failed_sign_ins += 1
             if not self._config.insecure_loopback:
-                await asyncio.sleep(_DELAYS[min(self._failed_sign_ins, len(_DELAYS) - 1)])
+                await delay(self._failed_sign_ins)
             self.fail(failure)
             if self._failed_sign_ins >= SIGN_INS:
                 self._write(pop3.answer(False, self._text("pop3-too-many-sign-ins")))
                 raise _Leave from failure
             return
-        self._drop = await self._services.db.read(_open, known.account_id)
+        self.account_id = known.account_id
+        try:
+            self._drop = await turns.read(self, _open, known.account_id)
+        except (Refused, NotNow):
+            self._give_back()
+            raise
         self._errors = 0
         self.ok("pop3-signed-in", count=self._drop.count, octets=self._drop.octets)
 
-    async def _answer(self) -> bytes | None:
-        """The client's next message; None when it gave up or spoke no base64, which has then been told."""
+    async def _ask(self, challenge: bytes) -> bytes | None:
+        """The client's answer; None when it gave up or spoke no base64, which has then been told."""
+        self._write(b"+ " + b64encode(challenge) + b"\r\n")
         self._send()
         try:
-            line = await self._stream.line(pop3.AUTH_LIMIT, self._patience())
+            line = await self.stream.line(pop3.AUTH_LIMIT, self._patience())
             if line != b"*":
                 return pop3.decode_base64(line)
         except BadCommand as bad:
@@ -543,10 +522,10 @@ class _Session:
 
         Once `+OK` is out a failure of ours can only be told by the end of the connection.
         """
-        drop, blobs = self._maildrop, self._services.blobs
+        drop, blobs = self._maildrop, self.services.blobs
         uid = drop.uids[drop.index(number)]
         try:
-            letter = await self._services.db.read(_read, blobs, drop.account_id, uid, self._utf8)
+            letter = await turns.read(self, _read, blobs, drop.account_id, uid, self._utf8)
             source = _pieces(blobs, letter)
             piece = next(source, b"") if letter.data is not None else await asyncio.to_thread(next, source, b"")
         except (LookupError, ValueError) as error:
@@ -567,7 +546,7 @@ class _Session:
         except (LookupError, ValueError, NotNow) as error:
             log.error("account %d: message %d of INBOX cannot be read to its end: %s", drop.account_id, uid, error)
             self._send()
-            self._stream.abort()
+            self.stream.abort()
             raise Gone from error
         self._write(writer.end())
         return uid
@@ -588,7 +567,8 @@ class _Session:
         if self._drop is None or not seen:
             return
         try:
-            await self._services.db.write(
+            await turns.finish(
+                self,
                 message.store,
                 self._drop.account_id,
                 mailbox.INBOX,
@@ -596,7 +576,7 @@ class _Session:
                 message.Op.ADD,
                 message.SEEN,
                 (),
-                self._services.clock.now(),
+                self.services.clock.now(),
             )
         except (Refused, NotNow) as failure:
             log.info("account %d: fetched letters not marked: %s", self._drop.account_id, failure.code)
@@ -610,13 +590,13 @@ class _Session:
             await self._mark_seen()
             try:
                 for at in range(0, len(uids), PORTION):
-                    await self._services.db.write(_remove, drop.account_id, list(uids[at : at + PORTION]))
+                    await turns.finish(self, _remove, drop.account_id, list(uids[at : at + PORTION]))
             except (Refused, NotNow) as failure:
                 self.fail(failure)
                 raise _Leave from failure
         self.ok("pop3-bye")
         self._send()
-        self._stream.close()
+        self.stream.close()
         raise _Leave
 
 

@@ -18,13 +18,14 @@ from typing import Any, Protocol
 
 from congvu.base.config import Config
 from congvu.base.failure import NotNow, Refused
-from congvu.base.observe import Secret, log, printable, step
+from congvu.base.observe import step
 from congvu.codec import sasl, smtp
 from congvu.codec.lines import BareLineFeed, LineTooLong
 from congvu.codec.smtp import BadCommand, DotReader, LineWatch
 from congvu.db.blobs import BlobKeeper, Spool
 from congvu.delivery.inbound import Arriving, Peer, Recipient, SignedIn
 from congvu.servers import smtp_replies as replies
+from congvu.servers.doors import SIGN_INS, Doors, delay, no_place, prove, take_place
 from congvu.servers.stream import TURN, Stream, Tls
 
 CHUNK = 65_536
@@ -33,8 +34,6 @@ LINE_BYTES = 65_536  # of a letter's line; rfc5321 4.5.3.1.6 allows 998, real se
 RUN = 1000  # RCPT commands asked with one question
 MAILS = 10_000  # letters over one connection (rfc9422 MAILMAX): a relay then connects anew, and reaches another worker
 UNKNOWN = 100  # refused recipients of one stranger: somebody is trying out names
-SIGN_INS = 4  # failed ones of one connection
-_DELAYS = (0.0, 1.0, 2.0, 4.0, 4.0)  # seconds before a failed sign-in is answered
 
 
 class Inbound(Protocol):
@@ -49,18 +48,6 @@ class Inbound(Protocol):
     async def take(self, letter: Arriving) -> Sequence[Refused | NotNow | None]: ...
 
 
-class Doors(Protocol):
-    """What is asked of `actions.accounts.Doors`."""
-
-    async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn: ...
-
-    async def scram_keys(self, login: str, ip: str) -> sasl.ScramKeys: ...
-
-    async def signed_in(self, login: str, ip: str) -> SignedIn: ...
-
-    def failed(self, login: str, ip: str) -> None: ...
-
-
 class Services(Protocol):
     """What a session needs of the program."""
 
@@ -68,7 +55,7 @@ class Services(Protocol):
     def inbound(self) -> Inbound: ...
 
     @property
-    def doors(self) -> Doors: ...
+    def doors(self) -> Doors[SignedIn]: ...
 
     @property
     def blobs(self) -> BlobKeeper: ...
@@ -125,8 +112,8 @@ class _Session:
     """One connection."""
 
     # fmt: off
-    __slots__ = ("_ahead", "_config", "_door", "_end", "_errors", "_failed_sign_ins", "_hello", "_letter", "_mails",
-                 "_out", "_services", "_signed_in", "_stream", "_unknown", "_verb")
+    __slots__ = ("_ahead", "_config", "_door", "_end", "_errors", "_failed_sign_ins", "_give_back", "_hello", "_letter",
+                 "_mails", "_out", "_services", "_signed_in", "_stream", "_unknown", "_verb")
     # fmt: on
 
     def __init__(self, stream: Stream, services: Services, door: Door) -> None:
@@ -136,6 +123,7 @@ class _Session:
         self._door = door
         self._hello = self._verb = ""
         self._signed_in: SignedIn | None = None
+        self._give_back = no_place  # among the account's connections
         self._letter: _Letter | None = None
         self._out: list[bytes] = []
         self._ahead: bytes | Exception | None = None  # a line read while looking for more RCPT commands
@@ -175,6 +163,7 @@ class _Session:
         finally:
             self.flush()
             self.reset()
+            self._give_back()
 
     def _line_now(self) -> bytes | None:
         if self._ahead is None:
@@ -287,6 +276,7 @@ class _Session:
         self.flush()
         self.reset()
         self._hello, self._verb, self._signed_in = "", "", None  # rfc3207 4.2
+        self._give_back()
         assert self._door.tls is not None  # noqa: S101  # checked above
         await self._stream.start_tls(self._door.tls)
 
@@ -328,45 +318,27 @@ class _Session:
         if exchange is None:
             self.refuse("smtp-unknown-mechanism")
             return
-        doors, ip = self._services.doors, self._stream.peer
-        login = ""
-        said = exchange.step(command.initial)
         try:
-            while True:
-                match said:
-                    case sasl.Challenge(data):
-                        self._out.append(b"334 " + b64encode(data) + b"\r\n")
-                        self.flush()
-                        answer = await self._answer()
-                        if answer is None:
-                            return
-                        said = exchange.step(answer)
-                    case sasl.KeysWanted(login) if isinstance(exchange, sasl.Scram):
-                        said = exchange.keys(await doors.scram_keys(login, ip))
-                    case sasl.Credentials(login, password):
-                        self._signed_in = await doors.sign_in(login, Secret(password), ip)
-                        break
-                    case sasl.Accepted(login):
-                        self._signed_in = await doors.signed_in(login, ip)
-                        break
-                    case sasl.Rejected(code):
-                        if login:
-                            doors.failed(login, ip)
-                        raise Refused(code if code == "bad-credentials" else f"smtp-{code}")
+            known = await prove(exchange, command.initial, self._services.doors, self._stream.peer, self._ask)
+            if known is None:
+                return
+            self._give_back = take_place(known.account_id, self._config.limits.connections_per_account)
         except (Refused, NotNow) as failure:
-            log.info("sign-in from %s as %s failed: %s", ip, printable(login, 80), failure.code)
             self._failed_sign_ins += 1
             if not self._config.insecure_loopback:
-                await asyncio.sleep(_DELAYS[min(self._failed_sign_ins, len(_DELAYS) - 1)])
+                await delay(self._failed_sign_ins)
             self.fail(failure)
             if self._failed_sign_ins >= SIGN_INS:
                 self.say("smtp-too-many-sign-ins")
                 raise _Leave from failure
-        else:
-            self.say("smtp-signed-in")
+            return
+        self._signed_in = known
+        self.say("smtp-signed-in")
 
-    async def _answer(self) -> bytes | None:
-        """The client's next message; None when it gave up or spoke no base64, which has then been told."""
+    async def _ask(self, challenge: bytes) -> bytes | None:
+        """The client's answer; None when it gave up or spoke no base64, which has then been told."""
+        self._out.append(b"334 " + b64encode(challenge) + b"\r\n")
+        self.flush()
         try:
             line = await self._stream.line(smtp.AUTH_LIMIT, self._config.limits.smtp_command_seconds, strict=True)
             if line != b"*":

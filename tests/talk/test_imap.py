@@ -32,7 +32,8 @@ from congvu.directory.lifecycle import State
 from congvu.directory.people import Account, Kind
 from congvu.directory.profile import Profile
 from congvu.mailstore import changes, check, mailbox, message
-from congvu.servers.imap import fetch, mailboxes, messages, session, turns
+from congvu.servers import turns
+from congvu.servers.imap import fetch, mailboxes, messages, session
 from congvu.servers.imap.commands import MANNERS, TABLE, run
 from congvu.servers.imap.session import Session, Tell
 from congvu.servers.imap.view import read_news
@@ -248,11 +249,15 @@ class Client:
 
 @pytest.mark.parametrize(("path", "mode"), runner.dialogs(HERE), ids=lambda v: v if isinstance(v, str) else v.stem)
 def test_dialog(path: Path, mode: str, program: Program) -> None:
+    dialog = runner.read_dialog(path)
+    limits = replace(program.config.limits, connections_per_account=int(dialog.options.get("each", "30")))
+    program.config = replace(program.config, limits=limits)
+
     async def session(stream: Stream) -> None:
         await run(stream, program)  # type: ignore[arg-type]  # stand-ins
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(runner.play_as(runner.read_dialog(path), mode, session, MANNERS))
+        loop.run(runner.play_as(dialog, mode, session, MANNERS))
 
 
 # What a dialog file cannot say
@@ -686,6 +691,7 @@ def test_one_change_of_many_messages_is_not_read_on_the_spot(program: Program, m
 def test_long_work_leaves_a_reader_and_the_writer_to_others(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for everything over many connections has one portion at the writer, and never all readers."""
     monkeypatch.setattr(messages, "AT_ONCE", 2)
+    monkeypatch.setattr(messages, "A_FEW", 1)
     monkeypatch.setattr(messages, "FEW", 1)
     monkeypatch.setattr(fetch, "FEW", 1)
     under_way = {"read": 0, "write": 0}

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import tracemalloc
 from array import array
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database
 from congvu.mailstore import check, mailbox, message
 from congvu.mailstore.message import NewLetter, Target
-from congvu.servers import pop3
+from congvu.servers import doors, pop3, turns
 from congvu.servers.listen import serve_listener
 from congvu.servers.stream import Stream, Tls
 from tests.codec.test_sasl import client_final
@@ -100,6 +101,8 @@ def test_dialog(path: Path, mode: str, program: Program, tls: Tls) -> None:
     if "errors" in dialog.options:
         limits = replace(program.config.limits, errors_per_session=int(dialog.options["errors"]))
         program.config = replace(program.config, limits=limits)
+    limits = replace(program.config.limits, connections_per_account=int(dialog.options.get("each", "30")))
+    program.config = replace(program.config, limits=limits)
     if "secure" in dialog.options:
         program.config = replace(program.config, insecure_loopback=False)
     if "letters" in dialog.options:
@@ -388,6 +391,59 @@ def test_a_letter_that_ends_too_soon_ends_the_connection(program: Program, monke
     assert program.flags() == {1: 0}
 
 
+def test_long_work_takes_turns(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever fetches everything over many connections leaves readers to others."""
+    for _ in range(20):
+        program.put(LETTERS[0])
+    now: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    def counted(kind: str, do: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*args: Any) -> Any:
+            now[kind] += 1
+            most[kind] = max(most[kind], now[kind])
+            try:
+                return await do(*args)
+            finally:
+                now[kind] -= 1
+
+        return call
+
+    monkeypatch.setattr(program.db, "read", counted("read", program.db.read))
+    monkeypatch.setattr(program.db, "write", counted("write", program.db.write))
+
+    async def fetch(client: Client) -> None:
+        for number in range(1, 21):
+            assert (await client.ask(b"RETR %d" % number)).startswith(b"+OK")
+            await client.rest()
+        assert (await client.ask(b"QUIT")).startswith(b"+OK")
+
+    async def go(connect: Callable[[], Awaitable[Client]]) -> None:
+        clients = [await connect() for _ in range(8)]
+        await asyncio.gather(*map(fetch, clients))
+
+    talk(program, go)
+    assert most == {"read": turns.READS, "write": turns.WRITES}
+
+
+def test_who_leaves_after_quit_has_deleted(program: Program) -> None:
+    for letter in LETTERS:
+        program.put(letter)
+
+    async def go(connect: Callable[[], Awaitable[Client]]) -> None:
+        client = await connect()
+        client.writer.write(b"DELE 1\r\nDELE 3\r\nQUIT\r\n")
+        await client.writer.drain()
+        await client.close()
+        for _ in range(200):
+            if len(program.flags()) == 1:
+                break
+            await asyncio.sleep(0.02)
+
+    talk(program, go)
+    assert sorted(program.flags()) == [2]
+
+
 def test_pipelining(program: Program) -> None:
     for letter in LETTERS:
         program.put(letter)
@@ -437,7 +493,7 @@ def test_a_password_waits_for_tls(program: Program, tls: Tls) -> None:
 @pytest.mark.parametrize("password", [PASSWORD, "sai"])
 def test_scram(program: Program, tls: Tls, plus: bool, password: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program.config = replace(program.config, insecure_loopback=False)
-    monkeypatch.setattr(pop3, "_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr(doors, "_DELAYS", (0.0, 0.0))
 
     async def go(connect: Callable[[], Awaitable[Client]]) -> None:
         client = await connect()

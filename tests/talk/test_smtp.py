@@ -10,7 +10,7 @@ import uvloop
 
 from congvu.base.config import Config, Limits
 from congvu.base.texts import catalogue
-from congvu.servers import smtp, smtp_replies
+from congvu.servers import doors, smtp, smtp_replies
 from congvu.servers.listen import serve_listener
 from congvu.servers.stream import TURN, Stream, Tls
 from tests.codec.test_sasl import client_final
@@ -34,6 +34,7 @@ def services_for(options: dict[str, str]) -> Services:
         message_bytes=int(options.get("size", "65536")),
         recipients=int(options.get("recipients", "100")),
         errors_per_session=int(options.get("errors", "30")),
+        connections_per_account=int(options.get("each", "30")),
         smtp_command_seconds=5,
         smtp_data_seconds=5,
     )
@@ -159,7 +160,7 @@ def test_scram_with_channel_binding(tls: Tls) -> None:
         assert services.doors.failures == [("an@xa.test", "127.0.0.1")] * 2
         await listener.drain()
 
-    smtp._DELAYS = (0.0, 0.0)
+    doors._DELAYS = (0.0, 0.0)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(main())
 

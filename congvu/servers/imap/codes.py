@@ -43,6 +43,7 @@ RESPONSE_CODES = {
     "bad-channel-binding": "AUTHENTICATIONFAILED",
     "no-such-authorization": "AUTHORIZATIONFAILED",
     "account-locked": "CONTACTADMIN",
+    "too-many-connections": "LIMIT",
     "tls-first": "PRIVACYREQUIRED",
     "imap-unknown-encoding": "UNKNOWN-CTE",
     "letter-damaged": "CORRUPTION",

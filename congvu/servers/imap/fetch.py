@@ -23,7 +23,8 @@ from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, seen
 from congvu.mailstore.scan import Column
-from congvu.servers.imap import marks, turns
+from congvu.servers import turns
+from congvu.servers.imap import marks
 from congvu.servers.imap.marks import decimals, flags_bytes
 from congvu.servers.imap.messages import mark_seen
 from congvu.servers.imap.sections import (

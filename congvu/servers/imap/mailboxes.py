@@ -19,7 +19,8 @@ from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, message, scan, seen
 from congvu.mailstore.mailbox import Mailbox
 from congvu.mailstore.metadata import Entry, of_all
-from congvu.servers.imap import metadata, resync, turns
+from congvu.servers import turns
+from congvu.servers.imap import metadata, resync
 from congvu.servers.imap.guest import Guest
 from congvu.servers.imap.reading import CHUNK
 from congvu.servers.imap.session import FEW, Done, Session, pieces

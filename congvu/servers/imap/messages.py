@@ -17,7 +17,7 @@ from congvu.db.engine import Tx
 from congvu.mailstore import across, mailbox, message, scan
 from congvu.mailstore.across import Place
 from congvu.mailstore.message import Op
-from congvu.servers.imap import turns
+from congvu.servers import turns
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.session import FEW, Done, Session, pieces
 from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
@@ -25,6 +25,7 @@ from congvu.servers.imap.view import Selected, flags_text, meet, rows_of
 P = ParamSpec("P")
 R = TypeVar("R")
 
+A_FEW = 20  # messages of one transaction that needs no turn
 AT_ONCE = 2_000  # messages in one transaction: some tens of milliseconds of the one writer
 MAX_COPY = 50_000  # messages of one COPY, which must be one transaction: a quarter of a second of the one writer
 _OPS = {StoreOp.SET: Op.SET, StoreOp.ADD: Op.ADD, StoreOp.REMOVE: Op.REMOVE}
@@ -39,7 +40,7 @@ async def _write(
     session: Session, count: int, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
 ) -> R:
     """A transaction that touches so many messages: more than a few of them in its turn."""
-    if count > FEW:
+    if count > A_FEW:
         return await turns.write(session, f, *args, **kwargs)
     return await session.services.db.write(f, *args, **kwargs)
 

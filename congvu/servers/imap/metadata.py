@@ -17,6 +17,7 @@ from congvu.mailstore import changes, mailbox, metadata
 from congvu.mailstore.across import Place
 from congvu.mailstore.mailbox import Mailbox
 from congvu.mailstore.metadata import ACCOUNT, Depth, Entry
+from congvu.servers import turns
 from congvu.servers.imap.session import Done, Session, pieces
 
 _ADMIN = Entry("/admin", False)  # rfc5464 6.2.2: whom to ask
@@ -29,7 +30,7 @@ async def get(session: Session, command: GetMetadata) -> Done:
     names = {entry(name): name for name in command.entries}
     asked, depth = tuple(names), Depth(command.depth)
     services = session.services
-    found, box = await services.db.read(_get, services.sharing, session.who, command.mailbox, asked, depth)
+    found, box = await turns.read(session, _get, services.sharing, session.who, command.mailbox, asked, depth)
     if box is not None and box.role in USES and _USE in names:
         found[_USE] = USES[box.role].encode()
     if not command.mailbox and _ADMIN in names:
@@ -62,7 +63,7 @@ async def put(session: Session, command: SetMetadata) -> Done:
             raise Refused("role-unknown")
         if each.path != "/comment" and not each.path.startswith("/vendor/"):
             raise Refused("metadata-unknown", name=each.path[:100])
-    await session.services.db.write(_put, session.services.sharing, session.who, command.mailbox, tuple(values))
+    await turns.write(session, _put, session.services.sharing, session.who, command.mailbox, tuple(values))
     return Done()
 
 

@@ -19,7 +19,8 @@ from congvu.mailstore import mailbox
 from congvu.mailstore.changes import Kind
 from congvu.mailstore.metadata import ACCOUNT, Entry
 from congvu.mailstore.rights import ANYONE, MAX_SHARED
-from congvu.servers.imap import fetch, metadata, turns, watched
+from congvu.servers import turns
+from congvu.servers.imap import fetch, metadata, watched
 from congvu.servers.imap.mailboxes import attributes, parents_of, status_line
 from congvu.servers.imap.session import Done, Session, Tell, pieces
 from congvu.servers.imap.watched import Asked, Happened, Key, Notes

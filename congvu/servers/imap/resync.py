@@ -12,7 +12,8 @@ from congvu.codec import uidset
 from congvu.codec.imap import FetchItem, Resync, SequenceSet
 from congvu.db.engine import Tx
 from congvu.mailstore import changes, mailbox, scan
-from congvu.servers.imap import fetch, turns
+from congvu.servers import turns
+from congvu.servers.imap import fetch
 from congvu.servers.imap.session import Session
 from congvu.servers.imap.view import Selected, meet, vanished_lines
 

@@ -27,7 +27,7 @@ from congvu.db.engine import Tx
 from congvu.mailstore import message, scan, seen, words
 from congvu.mailstore import search as index
 from congvu.mailstore.scan import Column, Condition
-from congvu.servers.imap import turns
+from congvu.servers import turns
 from congvu.servers.imap.codes import SYNTAX
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.sections import FIELDS_WITHIN

@@ -25,7 +25,8 @@ from congvu.codec.imap_names import encode_utf7
 from congvu.codec.imap_words import Bad, BadCharset, TooBig, TooLong, Words, tag_of
 from congvu.codec.lines import WEB, LineTooLong
 from congvu.mailstore import changes, mailbox
-from congvu.servers.imap import turns
+from congvu.servers import turns
+from congvu.servers.doors import no_place, take_place
 from congvu.servers.imap.codes import RESPONSE_CODES, SYNTAX
 from congvu.servers.imap.guest import lacking
 from congvu.servers.imap.reading import CHUNK, Farewell, Reading
@@ -151,6 +152,7 @@ class Session:
 
     __slots__ = (
         "_errors",
+        "_give_back",
         "_hinted",
         "_idling",
         "_limits",
@@ -180,6 +182,7 @@ class Session:
         self.starttls = starttls  # the certificate to turn to TLS with, None where that is not offered
         self.state = State.NOT_AUTHENTICATED
         self.account_id = 0
+        self._give_back = no_place  # among the account's connections
         self.address = ""
         self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, QRESYNC, UTF8=ACCEPT, UIDONLY
         self.selected: Selected | None = None
@@ -357,6 +360,7 @@ class Session:
                 self.underway.cancel()
             self.forget()
             self.unwatch()
+            self._give_back()
 
     async def _next(self) -> bytes:
         """The next command's first line. After NOTIFY, what happens is told while it is awaited."""
@@ -480,6 +484,8 @@ class Session:
     # the account and the selected mailbox
 
     def signed_in(self, account_id: int, address: str) -> None:
+        """Raises `NotNow("too-many-connections")`."""
+        self._give_back = take_place(account_id, self._limits.connections_per_account)
         self.account_id = account_id
         self.address = address
         self.reading.known = True
@@ -489,6 +495,7 @@ class Session:
     def signed_out(self) -> None:
         """As a stranger again, on the same connection (rfc8437 3): nothing of the person stays."""
         self.unwatch()
+        self._give_back()
         self.account_id = 0
         self.address = ""
         self.enabled = frozenset()

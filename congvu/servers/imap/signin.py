@@ -126,7 +126,8 @@ def _counted(session: Session) -> Iterator[None]:
 
 
 def _welcome(session: Session, account_id: int, address: str) -> Done:
-    session.signed_in(account_id, address)
+    with _counted(session):
+        session.signed_in(account_id, address)
     return Done(f"CAPABILITY {session.capabilities()}", "imap-signed-in")
 
 

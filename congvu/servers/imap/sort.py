@@ -17,7 +17,8 @@ from congvu.codec.imap import Sort, Thread
 from congvu.codec.imap_thread import Letters, ordered_subject, references, render
 from congvu.mailstore import sorting
 from congvu.mailstore.sorting import Key, Run
-from congvu.servers.imap import search, turns
+from congvu.servers import turns
+from congvu.servers.imap import search
 from congvu.servers.imap.progress import Progress
 from congvu.servers.imap.session import Done, Session
 from congvu.servers.imap.view import Selected

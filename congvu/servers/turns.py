@@ -1,9 +1,9 @@
-"""Long work of IMAP commands: it takes turns, so that whoever asks for everything leaves others their moment.
+"""Long work of IMAP and POP3: it takes turns, so that whoever asks for everything leaves others their moment.
 
 A command that reads or changes a mailbox of any size does so in portions. Only so many portions of a worker are under
 way at a time, and persons take turns at them, however many connections each of them has: short work of others finds
 a free reader, and one portion at the writer at most. Loops over a mailbox that need no store run beside the event loop.
-A peer that has left is worked for no further than the portion under way.
+A peer that has left is worked for no further than the portion under way, unless what it asked for is to be done.
 """
 
 import asyncio
@@ -77,6 +77,12 @@ async def walk(session: Asking, steps: int, f: Callable[P, R], *args: P.args, **
         return f(*args, **kwargs)
     async with _of(_reads, READS).turn(session.account_id):
         return await asyncio.to_thread(f, *args, **kwargs)
+
+
+async def finish(session: Asking, f: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """`write` of what is to be done also when the peer does not wait for the answer."""
+    async with _of(_writes, WRITES).turn(session.account_id):
+        return await session.services.db.write(f, *args, **kwargs)
 
 
 def large(session: Asking) -> AbstractAsyncContextManager[None]:
