@@ -22,6 +22,11 @@ def deliver(house: House, count: int, mark: str) -> list[bytes]:
     return sent
 
 
+def shown(content: bytes) -> bytes:
+    """As a program sees it that has not said UTF8 (RFC 6858)."""
+    return content.replace("From: Nguyễn Huệ <".encode(), b"From: =?UTF-8?B?Tmd1eeG7hW4gSHXhu4c=?=\r\n <")
+
+
 def emptied(house: House) -> None:
     client = poplib.POP3_SSL("127.0.0.1", house.port("pop3s"), context=trusting(), timeout=30)
     signed_in(house, client)
@@ -78,7 +83,7 @@ def test_curl(house: House, scheme: str, mechanism: str) -> None:
         return run("curl", "-sSk", "--ssl-reqd", "--max-time", "30", *who, *words, url, good=good).stdout
 
     assert len(curl("").splitlines()) == 2
-    assert curl("1").endswith(sent[0])
+    assert curl("1").endswith(shown(sent[0]))
     assert curl("", "--request", "UIDL").startswith(b"1 ")
     assert b"Subject:" in curl("", "--request", "TOP 2 0")
     curl("2", "--request", "DELE", "--head")
@@ -116,7 +121,7 @@ account default : congvu
     got = [path.read_bytes() for path in (tmp_path / "mail/new").iterdir()]
     assert len(got) == 3
     for content in sent:
-        assert any(found.endswith(content.replace(b"\r\n", b"\n")) for found in got)
+        assert any(found.endswith(shown(content).replace(b"\r\n", b"\n")) for found in got)
     run("mpop", *words)  # nothing comes twice
     assert len(list((tmp_path / "mail/new").iterdir())) == 3
     run("mpop", *words, "--keep=off", "--only-new=off")

@@ -215,6 +215,7 @@ class Pop3:
         client = cls(await Line.open(port))
         try:
             await client._status()
+            await client.command("UTF8")  # letters as they are stored
             proof = base64.b64encode(f"\0{address}\0{password}".encode()).decode()
             await client.command(f"AUTH PLAIN {proof}")
         except BaseException:
