@@ -53,6 +53,7 @@ _MOST_TO_RENEW = 20_000  # passwords brought along that wait for their keys; mor
 _REST = 50  # renewing rests so many times as long as it worked: it takes a fiftieth of a core
 _MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one …
 _MOST_OF_ONE = 400  # … and those of one network: the rest is for others
+_LOOKS = 2  # sign-ins that ask the database at a time: of hundreds that come at once others' reads notice nothing
 
 
 TokenJudge = Callable[[str, Secret], Awaitable[bool]]  # address in full, token → does it speak for the address?
@@ -74,6 +75,7 @@ class Doors:
         self._pool = ThreadPoolExecutor(config.limits.password_checks, "password")
         self._proving: dict[bytes, asyncio.Task[bool]] = {}
         self._turns = Turns(config.limits.password_checks)  # networks take turns: a guesser's many wait for his own
+        self._looks = Turns(_LOOKS)  # also at the database
         self._waiting: Counter[str] = Counter()  # by network
         self._to_renew: dict[int, tuple[Held, Stored, Secret]] = {}
         self._renewing: asyncio.Task[None] | None = None
@@ -88,7 +90,7 @@ class Doors:
     async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn:
         """Who this is. Raises `Refused`: bad-credentials, account-locked; `NotNow`: too-many-attempts, too-busy."""
         address = self._full(login)
-        held, stored = await self._db.look(_look, address)
+        held, stored = await self._look(address, ip)
         # The key is bound to the stored hash, so a changed password forgets what was remembered of the old one.
         proof = self._proof(held, stored, password)
         if not self._proofs.known(proof, self._clock.now()):
@@ -108,7 +110,7 @@ class Doors:
         """
         address = self._full(login)
         self._failures.check(ip, address)
-        held, stored = await self._db.look(_look, address)
+        held, stored = await self._look(address, ip)
         if held is not None and stored is not None and stored.scram is not None:
             try:
                 return parse_keys(stored.scram)
@@ -136,7 +138,7 @@ class Doors:
     async def signed_in(self, login: str, ip: str = "") -> SignedIn:
         """Who this is, after a SCRAM proof. Raises as `sign_in`."""
         address = self._full(login)
-        held, _ = await self._db.look(_look, address)
+        held, _ = await self._look(address, ip)
         self._failures.forget(ip, address)
         return _admitted(held)
 
@@ -144,6 +146,10 @@ class Doors:
         """Counts a SCRAM exchange that proved nothing."""
         self._failures.note(ip, self._full(login))
         log.info("sign-in by SCRAM failed from %s", printable(ip, 60))
+
+    async def _look(self, address: str, ip: str) -> tuple[Held | None, Stored | None]:
+        async with self._looks.turn(_network(ip)):
+            return await self._db.look(_look, address)
 
     def _full(self, login: str) -> str:
         """A login as an address: the local part suffices while there is a single domain (row 2.20)."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,6 +255,32 @@ def test_the_log_holds_no_password(
         asyncio.run(talk())
     assert "nthue@angiang.gov.vn from 10.0.0.1" in caplog.text
     assert "bí mật" not in caplog.text and "bi-mat" not in caplog.text
+
+
+def test_many_sign_ins_leave_readers_to_others(
+    db: Database, ids: Identifiers, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(db, ids, "nthue", credentials.make(Secret("đúng")))
+    look = db.look
+    now = most = 0
+
+    async def counted(*args: Any) -> Any:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        try:
+            return await look(*args)
+        finally:
+            now -= 1
+
+    async def talk() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(db, "look", counted)
+            await asyncio.gather(*(door.try_("nthue", "đúng") for _ in range(20)))
+
+    asyncio.run(talk())
+    assert most == 2
 
 
 def test_unknown_logins_take_as_long(db: Database, ids: Identifiers, config: Config) -> None:
