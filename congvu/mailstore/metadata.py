@@ -124,7 +124,7 @@ def put(tx: Tx, account_id: int, mailbox_id: int, reader_id: int, values: Sequen
             size += len(value or b"") - len(before.get(key, b""))
         if count > most or size > room:
             raise Refused("metadata-too-many")
-    changes.record(tx, account_id, changes.advance(tx, account_id), mailbox_id, Kind.NOTES)
+    _changed(tx, account_id, mailbox_id)
     tx.many(
         "DELETE FROM metadata WHERE account_id = ? AND mailbox_id = ? AND reader_id = ? AND entry = ?",
         [(account_id, mailbox_id, *key) for key, value in wanted.items() if value is None],
@@ -161,7 +161,14 @@ def copy(tx: Tx, account_id: int, source: int, target: int) -> None:
         source,
         account_id,
     )
-    changes.record(tx, account_id, changes.advance(tx, account_id), target, Kind.NOTES)
+    _changed(tx, account_id, target)
+
+
+def _changed(tx: Tx, account_id: int, mailbox_id: int) -> None:
+    """Tells the log; the mailbox's own modseq grows with it (rfc7162 3.2)."""
+    modseq = changes.advance(tx, account_id)
+    tx.run("UPDATE mailbox SET modseq = ? WHERE account_id = ? AND id = ?", modseq, account_id, mailbox_id)
+    changes.record(tx, account_id, modseq, mailbox_id, Kind.NOTES)
 
 
 def forget(tx: Tx, account_id: int, mailbox_id: int, reader_id: int) -> None:

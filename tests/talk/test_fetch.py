@@ -304,7 +304,7 @@ def test_changed_since(box: Box) -> None:
     assert "CONDSTORE" in box.enabled
     assert box.fetch(f"1:* (FLAGS) (CHANGEDSINCE {row.modseq})")[0] == b""
     out, _ = box.fetch("1 (BODY[TEXT]<0.1>)")
-    assert re.fullmatch(rb"\* 1 FETCH \(FLAGS \(\\Seen\) MODSEQ \((\d+)\) BODY\[TEXT\]<0> \{1\}\r\nX\)\r\n", out)
+    assert re.fullmatch(rb"\* 1 FETCH \(UID 1 FLAGS \(\\Seen\) MODSEQ \((\d+)\) BODY\[TEXT\]<0> \{1\}\r\nX\)\r\n", out)
 
 
 def test_gone_meanwhile(box: Box) -> None:

@@ -164,7 +164,7 @@ class Wanted:
     places: tuple[tuple[int, ...], ...]  # for each of `simple`: where its columns are
     contents: tuple[tuple[Content, FetchItem], ...]
     changed_since: int
-    tell_flags: bytes  # how FLAGS are told of messages that become \\Seen by this FETCH; b"" when asked for anyway
+    tell_flags: bytes  # what is told besides of messages that become \\Seen by this FETCH; b"" when asked for anyway
     chunk: int  # messages at once
     only_flags: bool  # nothing but what `marks` renders
 
@@ -284,7 +284,7 @@ def _contents(
         said = bool(wanted.simple)
         if wanted.tell_flags and uid in newly:
             text = flags_bytes(flags[i], keywords[i], uid >= wanted.recent_from)
-            values = (text, modseqs[i]) if b"%d" in wanted.tell_flags else (text,)
+            values: dict[bytes, bytes | int] = {b"flags": text, b"modseq": modseqs[i], b"uid": uid}
             out.append(b" " * said + wanted.tell_flags % values)
             said = True
         body = bodies.get(letters[i])
@@ -365,9 +365,10 @@ def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | 
     if changed_since is not None:
         names["MODSEQ"] = None  # rfc7162 3.1.4.1
     contents = tuple([(CONTENT[item.name], item) for item in items if item.name in CONTENT])
-    tell = b"" if "FLAGS" in names else b"FLAGS (%b)"
-    if session.condstore and "MODSEQ" not in names:
-        tell = b"%b MODSEQ (%%d)" % tell if tell else tell
+    tell = b"" if "FLAGS" in names else b"FLAGS (%(flags)b)"
+    if tell and session.condstore:  # rfc7162 3.2.4
+        tell += b"" if "MODSEQ" in names else b" MODSEQ (%(modseq)d)"
+        tell = tell if "UID" in names or session.uid_only else b"UID %(uid)d " + tell
     layout = _layout(tuple(names), bool(contents), session.uid_only)
     return Wanted(
         view.account_id,

@@ -135,7 +135,7 @@ async def _store(session: Session, command: Store, by_uid: bool) -> Done:
                 chunk,
                 command,
                 session.services.clock.now(),
-                not command.silent,
+                not command.silent or command.unchanged_since is not None,  # rfc7162 3.1.3
             )
             session.no_hint()
             if stored.modseq:
@@ -150,6 +150,7 @@ async def _store(session: Session, command: Store, by_uid: bool) -> Done:
     if not by_uid and view.gone and meet(view.gone, uids):
         raise Refused("expunge-issued")
     if failed:
+        session.hint()  # why is told before the answer
         return Done(
             f"MODIFIED {await turns.walk(session, len(failed), _set_of, view, failed, by_uid)}", "imap-some-modified"
         )
@@ -265,13 +266,10 @@ async def uid_expunge(session: Session, command: Uids) -> Done:
 async def close(session: Session, _: Nothing) -> Done:
     """rfc9051 6.4.1: what is flagged \\Deleted goes, silently."""
     view = session.view()
-    gone = not view.read_only and "e" in view.rights and (await remove(session, view, view.uids)).gone
+    if not view.read_only and "e" in view.rights:
+        await remove(session, view, view.uids)
     await session.deselect()
-    if gone and "QRESYNC" in session.enabled:
-        # rfc7162 3.2.8. Up to where the client was told: others may have flagged or expunged meanwhile. It then hears
-        # of its own expunges once more, which is no harm.
-        return Done(f"HIGHESTMODSEQ {view.highest}")
-    return Done()
+    return Done()  # without HIGHESTMODSEQ: what others did meanwhile has not been told (rfc7162 3.2.8)
 
 
 async def remove(session: Session, view: Selected, uids: "array[int]") -> Done:

@@ -551,7 +551,7 @@ async def run(session: Session, command: Search, by_uid: bool) -> Done:
         await tell_plainly(session, b"SEARCH", numbers, highest)
     elif returns != ("SAVE",):
         await tell(session, numbers, returns, by_uid, highest, command.partial)
-    return Done()
+    return Done(held=names_numbers(command.key))
 
 
 async def matching(session: Session, key: SearchKey) -> "array[int]":
@@ -570,6 +570,11 @@ async def highest_modseq(session: Session, key: SearchKey, uids: Collection[int]
         return 0
     view = session.view()
     return await session.services.db.read(scan.highest_modseq, view.account_id, view.mailbox_id, uids)
+
+
+def names_numbers(key: SearchKey) -> bool:
+    """Does a program speak of messages by their numbers? They must not move meanwhile (rfc7162 3.2.10.2)."""
+    return (key.name == "SEQ" and not (key.set and key.set.saved)) or any(map(names_numbers, key.keys))
 
 
 def asks_modseq(key: SearchKey) -> bool:

@@ -76,6 +76,7 @@ class Done:
     code: str = ""
     text: str = "imap-done"
     gone: bool = False  # messages of the selected mailbox went
+    held: bool = False  # as with `Tell.HELD`
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +436,8 @@ class Session:
             command = found.parse(words)
             self.given = words.given
             done = await found.run(self, command)
-            await self.look(found.tell, own=done is not None and done.gone)
+            tell = Tell.HELD if done is not None and done.held else found.tell
+            await self.look(tell, own=done is not None and done.gone)
         except (Bad, LineTooLong, Refused, NotNow) as error:
             try:
                 await self.look(found.tell)

@@ -62,7 +62,7 @@ async def _sort(session: Session, command: Sort, by_uid: bool) -> Done:
         await search.tell_plainly(session, b"SORT", numbers, highest)
     else:
         await search.tell(session, numbers, command.returns, by_uid, highest, command.partial)
-    return Done()
+    return Done(held=search.names_numbers(command.key))
 
 
 async def _sorted(
@@ -114,7 +114,7 @@ async def _thread(session: Session, command: Thread, by_uid: bool) -> Done:
         session.send(piece)
         await session.stream.drain()
     session.send(b"\r\n")
-    return Done()
+    return Done(held=search.names_numbers(command.key))
 
 
 async def _letters(session: Session, found: "array[int]", progress: Progress) -> tuple["array[int]", Letters]:
