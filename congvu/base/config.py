@@ -212,6 +212,10 @@ class Config:
         "Passwords without TLS and no rate limits, for tests and benchmarks; every listener must then be on loopback.",
         False,
     )
+    unauthenticate: bool = _key(
+        "IMAP's UNAUTHENTICATE: a program that serves many people (webmail) keeps its connection for the next one.",
+        True,
+    )
     workers: int = _key(
         "Worker processes; 0 means one a core, each bound to its own; a number leaves them unbound.", 0, high=1024
     )

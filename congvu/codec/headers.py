@@ -450,5 +450,14 @@ def parse_date(value: bytes) -> int | None:
 
 
 def message_ids(value: bytes) -> list[bytes]:
-    """The identifiers of a Message-ID, References or In-Reply-To field, without angle brackets."""
-    return _ID.findall(value)
+    """The identifiers of a Message-ID, References or In-Reply-To field, without angle brackets, and without quotes that
+    make no difference (rfc5256 3)."""
+    found: list[bytes] = _ID.findall(value)
+    return [_QUOTED_ID.sub(_plain_id, each) for each in found] if b'"' in value else found
+
+
+_QUOTED_ID = re.compile(rb'^"((?:[^"\\]|\\.)*)"(?=@)')
+
+
+def _plain_id(local: re.Match[bytes]) -> bytes:
+    return re.sub(rb"\\(.)", rb"\1", local[1])

@@ -337,6 +337,8 @@ def test_kept_words() -> None:
     assert found.message_id == "5@x"
     assert found.sender == "Nguyễn <a@b>"
     assert found.sent == 10
+    quoted = check(b'Message-ID: <"a.b\\"c"@x>\r\nReferences: <"1"@x> <"open@x>\r\n\r\n')
+    assert (quoted.message_id, quoted.references) == ('a.b"c@x', ("1@x", '"open@x'))  # rfc5256 3
     many = check(b"References: " + b"".join(b"<%d@x>\r\n " % n for n in range(500)) + b"\r\n\r\n")
     assert many.references == ("0@x", *(f"{n}@x" for n in range(401, 500)))
 

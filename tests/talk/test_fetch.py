@@ -246,9 +246,9 @@ def test_binary(box: Box) -> None:
         + b" ".join(
             [
                 b"BINARY.SIZE[3] %d" % len(PDF),
-                lit("BINARY[3]", PDF, "~"),
-                lit("BINARY[1]", text, "~"),
-                lit("BINARY[3]<10>", PDF[10:15], "~"),
+                lit("BINARY[3]", PDF, "~" if b"\0" in PDF else ""),
+                lit("BINARY[1]", text),  # without a NUL it is a string (rfc3516 4.3)
+                lit("BINARY[3]<10>", PDF[10:15], "~" if b"\0" in PDF[10:15] else ""),
                 b"BINARY.SIZE[9] 0",
                 b"BINARY[9] NIL",
             ]
@@ -257,8 +257,19 @@ def test_binary(box: Box) -> None:
     )
     whole = PREFIX + MIXED
     assert box.fetch("2 (BINARY.PEEK[] BINARY.SIZE[])")[0] == (
-        b"* 2 FETCH (" + lit("BINARY[]", whole, "~") + b" BINARY.SIZE[] %d)\r\n" % len(whole)
+        b"* 2 FETCH (" + lit("BINARY[]", whole, "~" if b"\0" in whole else "") + b" BINARY.SIZE[] %d)\r\n" % len(whole)
     )
+
+
+@pytest.mark.parametrize("size", [1, sections.SMALL + 1])
+def test_no_nul_is_in_a_literal(box: Box, size: int) -> None:
+    """rfc9051 9: only a literal8 may hold one."""
+    body = b"a\0b" * size
+    box.put(b"Content-Transfer-Encoding: binary\r\n\r\n" + body)
+    shown = body.replace(b"\0", b"\x80")
+    assert box.fetch("* (BODY.PEEK[TEXT])")[0].endswith(b"(" + lit("BODY[TEXT]", shown) + b")\r\n")
+    assert box.fetch("* (RFC822)")[0].endswith(shown + b")\r\n")
+    assert box.fetch("* (BINARY.PEEK[1])")[0].endswith(b"(" + lit("BINARY[1]", body, "~") + b")\r\n")
 
 
 def test_an_unknown_encoding_is_refused(box: Box) -> None:

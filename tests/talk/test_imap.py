@@ -429,6 +429,18 @@ def test_the_slow_are_shown_out(program: Program) -> None:
     talk(program, go)
 
 
+def test_unauthenticate_can_be_turned_off(program: Program) -> None:
+    program.config = replace(program.config, unauthenticate=False)
+
+    async def go(listener: Listener) -> None:
+        client = await signed_in(listener)
+        assert b"UNAUTHENTICATE" not in (await client.ask(b"CAPABILITY"))[0]
+        assert (await client.ask(b"UNAUTHENTICATE"))[-1].startswith(b"t BAD")
+        assert (await client.ask(b"SELECT INBOX"))[-1].startswith(b"t OK")
+
+    talk(program, go)
+
+
 def test_a_large_mailbox_is_deleted_in_portions(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million letters took the one writer for seconds."""
     monkeypatch.setattr(mailboxes, "AT_ONCE", 2)

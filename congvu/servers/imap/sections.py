@@ -178,7 +178,14 @@ def _literal(letter: Letter, name: bytes, data: bytes, mark: bytes = b"") -> lis
     letter.inline += len(data)
     if not data:
         return [name + b' ""']
-    return [b"%b %b{%d}\r\n" % (name, mark, len(data)), data]
+    if mark and b"\0" not in data:
+        mark = b""  # rfc3516 4.3
+    return [b"%b %b{%d}\r\n" % (name, mark, len(data)), data if mark else _sayable(data)]
+
+
+def _sayable(data: bytes) -> bytes:
+    """What a literal may hold: no NUL (rfc9051 9), which is shown as 0x80, so that all sizes stay. BINARY has it."""
+    return data.replace(b"\0", b"\x80")
 
 
 def old_name(section: Section) -> Callable[[Letter, FetchItem], list[Piece]]:
@@ -281,7 +288,7 @@ def unrolled(blobs: BlobKeeper, stretch: Stretch) -> Iterator[bytes]:
     """The section's bytes, none of the pieces empty."""
     raw = _raw(blobs, stretch)
     if stretch.encoding == "":
-        yield from raw
+        yield from raw if b"~{" in stretch.head else map(_sayable, raw)
         return
     skip, left = stretch.partial or (0, 1 << 62)
     for piece in decoded(stretch.encoding, raw):

@@ -264,6 +264,8 @@ class Session:
                 return self.services.doors.takes_tokens and self.may_show_password()
             case "COMPRESS=DEFLATE":
                 return not self.stream.compressed
+            case "UNAUTHENTICATE":
+                return self.services.config.unauthenticate
         return True
 
     # answering

@@ -133,6 +133,8 @@ def _welcome(session: Session, account_id: int, address: str) -> Done:
 
 async def unauthenticate(session: Session, _: Nothing) -> Done:
     """RFC 8437: whoever comes next signs in anew. TLS and compression stay as they are."""
+    if not session.services.config.unauthenticate:
+        raise Bad("no UNAUTHENTICATE here")  # rfc8437 8
     await session.deselect()
     session.signed_out()
     return Done()
