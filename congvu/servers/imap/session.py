@@ -10,7 +10,6 @@ import asyncio
 import re
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
@@ -24,7 +23,7 @@ from congvu.codec.imap import astring
 from congvu.codec.imap_names import encode_utf7
 from congvu.codec.imap_words import Bad, BadCharset, TooBig, TooLong, Words, tag_of
 from congvu.codec.lines import WEB, LineTooLong
-from congvu.mailstore import changes, mailbox
+from congvu.mailstore import mailbox
 from congvu.servers import turns
 from congvu.servers.doors import no_place, take_place
 from congvu.servers.imap.codes import RESPONSE_CODES, SYNTAX
@@ -604,15 +603,11 @@ class Session:
             self._idling = False
 
     async def _news(self, view: Selected) -> News | None:
-        where = view.account_id, view.mailbox_id, view.modseq
-        db = self.services.db
-        last = await db.look(changes.highest, view.account_id)
-        if last == view.modseq:
-            return None
-        if last - view.modseq <= FEW_CHANGES:
-            with suppress(TooMuch):
-                return await db.look(read_news, *where, tuple(view.own), view.reader, FEW)
-        return await turns.read(self, read_news, *where, tuple(view.own), view.reader)
+        since = view.account_id, view.mailbox_id, view.modseq, tuple(view.own), view.reader
+        try:
+            return await self.services.db.look(read_news, *since, FEW_CHANGES, FEW)
+        except TooMuch:
+            return await turns.read(self, read_news, *since)
 
     async def look(self, tell: Tell, own: bool = False) -> None:
         """Tells the client what happened in the selected mailbox, and what else NOTIFY asked for. `own`: messages went

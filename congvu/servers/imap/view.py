@@ -282,19 +282,30 @@ def flags_lines(keywords: Iterable[str], read_only: bool, rights: str = ALL) -> 
 
 
 def read_news(
-    tx: Tx, account_id: int, mailbox_id: int, modseq: int, own: Collection[int] = (), reader: int = 0, most: int = 0
+    tx: Tx,
+    account_id: int,
+    mailbox_id: int,
+    modseq: int,
+    own: Collection[int] = (),
+    reader: int = 0,
+    most_changes: int = 0,
+    most: int = 0,
 ) -> News | None:
     """What the change log says of one mailbox after `modseq`; None when there is nothing.
 
-    Flag changes of the modseqs in `own` are left out. `reader` as in `across.Place`. Raises `TooMuch` where changes
-    speak of more messages than `most`, if that is given.
+    Flag changes of the modseqs in `own` are left out. `reader` as in `across.Place`. Raises `TooMuch` where there are
+    more changes than `most_changes` or they speak of more messages than `most`, if those are given.
     """
+    highest = changes.highest(tx, account_id)
+    if highest == modseq:
+        return None
+    if most_changes and highest - modseq > most_changes:
+        raise TooMuch
     box = mailbox.get(tx, account_id, mailbox_id)
     if box is None:
         return News(modseq, _NO_UIDS, _NO_UIDS, (), None, deleted=True)
-    highest = changes.highest(tx, account_id)
     if box.modseq <= modseq:
-        return None if highest == modseq else News(highest, _NO_UIDS, _NO_UIDS, (), None, highest=box.modseq)
+        return News(highest, _NO_UIDS, _NO_UIDS, (), None, highest=box.modseq)
     appeared: set[int] = set()
     vanished: set[int] = set()
     flags: set[int] = set()
