@@ -12,7 +12,7 @@ from congvu.base.failure import NotNow
 from congvu.codec import mime, uidset
 from congvu.db.blobs import Blob
 from congvu.db.engine import Tx
-from congvu.mailstore import outline, seen
+from congvu.mailstore import outline, seen, sheets
 from congvu.mailstore.changes import Kind
 
 # Each statement returns rows that must not exist, with the sentence they fill.
@@ -176,6 +176,7 @@ def check(tx: Tx, verify: Callable[[Blob], None] | None = None) -> Iterator[str]
             yield sentence.format(*row)
     yield from _log(tx)
     yield from _seen(tx)
+    yield from (finding for _, finding in sheets.faults(tx))
     for account, box, used, known in tx.each(
         "SELECT DISTINCT m.account_id, m.mailbox_id, m.keywords, b.keywords FROM message m JOIN mailbox b"
         " ON b.account_id = m.account_id AND b.id = m.mailbox_id WHERE m.keywords <> ''"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from congvu.base.failure import Refused
 from congvu.db.engine import Row, Tx
-from congvu.mailstore import changes, message, metadata, rights, seen
+from congvu.mailstore import changes, message, metadata, rights, seen, sheets
 from congvu.mailstore.changes import Kind
 
 INBOX = 1
@@ -221,6 +221,7 @@ def delete(tx: Tx, account_id: int, name: str, now: float) -> None:
     tx.run("DELETE FROM mailbox WHERE account_id = ? AND id = ?", account_id, box.id)
     rights.forget(tx, account_id, box.id)
     seen.forget(tx, account_id, box.id)
+    sheets.forget(tx, account_id, box.id)
     tx.run(
         "UPDATE store SET used = used - ?, messages = messages - ? WHERE account_id = ?",
         box.size,

@@ -11,7 +11,7 @@ from congvu.base.failure import Refused
 from congvu.codec import uidset
 from congvu.db import audit
 from congvu.db.engine import Tx
-from congvu.mailstore import changes, check, mailbox, seen
+from congvu.mailstore import changes, check, mailbox, seen, sheets
 from congvu.mailstore.changes import Kind
 from congvu.mailstore.mailbox import INBOX
 
@@ -40,6 +40,7 @@ def mend(tx: Tx, account_id: int, gone: Sequence[int], who: str, now: float) -> 
         *_gone(tx, account_id, gone),
         *_log(tx, account_id),
         *_counters(tx, account_id),
+        *_sheets(tx, account_id),
     ]
     if said:
         facts = {"account": account_id, "count": len(said), "done": said[:_AUDITED]}
@@ -410,6 +411,15 @@ def _counters(tx: Tx, account_id: int) -> Iterator[str]:
         used,
     ):
         yield f"account {account_id}: holds {messages} messages, {used} bytes"
+
+
+def _sheets(tx: Tx, account_id: int) -> Iterator[str]:
+    """A sheet that does not say what the rows say goes; where its run is full it is drawn anew."""
+    for run, finding in list(sheets.faults(tx, account_id)):
+        tx.run("DELETE FROM sheet WHERE account_id = ? AND mailbox_id = ? AND run = ?", *run)
+        if tx.one("SELECT 1 FROM mailbox WHERE account_id = ? AND id = ? AND uid_next > ?", *run[:2], run.uids[1]):
+            sheets.keep(tx, sheets.draw(tx, [run]))
+        yield f"{finding}: made anew, or gone"
 
 
 def salvage_mailbox(tx: Tx, account_id: int, now: float) -> int:

@@ -22,7 +22,9 @@ from congvu.base.observe import log, step
 from congvu.codec import uidset
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database, IndexedText, TextQuery, Tx
+from congvu.mailstore import sheets
 from congvu.mailstore.changes import Kind
+from congvu.mailstore.sheets import run_of
 from congvu.mailstore.words import (
     SHARED,
     Question,
@@ -229,6 +231,7 @@ class Plan:
     upto: int
     letters: tuple[int, ...]
     gone: tuple[int, ...]
+    touched: frozenset[tuple[int, int, int]] = frozenset()  # from which runs messages went, as `sheets.worn` takes them
 
 
 class OvertakenError(Exception):
@@ -271,6 +274,7 @@ def plan(tx: Tx, account_id: int, limit: int) -> Plan | None:
         upto = rows[-1][0] - 1
     spans: dict[int, list[tuple[int, int]]] = {}
     gone: set[int] = set()
+    touched: set[tuple[int, int, int]] = set()
     count = 0
     for number, group in groupby(rows, itemgetter(0)):
         if number > upto:
@@ -279,6 +283,7 @@ def plan(tx: Tx, account_id: int, limit: int) -> Plan | None:
         for _, box, kind, uids, packed in group:
             if kind == Kind.VANISHED:
                 gone.update(struct.unpack(f">{len(packed) // 8}q", packed))
+                touched.update((box, run_of(low), run_of(high)) for low, high in uidset.ranges(uids))
             else:
                 came += [(box, low, high) for low, high in uidset.ranges(uids)]
         size = sum(high - low + 1 for _, low, high in came)
@@ -291,7 +296,8 @@ def plan(tx: Tx, account_id: int, limit: int) -> Plan | None:
     letters = _not_indexed(tx, account_id, _letters_of(tx, account_id, spans))
     if len(letters) > limit:  # one change brought more than a batch holds: the cursor waits for the rest
         return Plan(account_id, since, since, tuple(letters[:limit]), ())
-    return Plan(account_id, since, upto, tuple(letters), tuple(_left(tx, account_id, sorted(gone))))
+    left = tuple(_left(tx, account_id, sorted(gone)))
+    return Plan(account_id, since, upto, tuple(letters), left, frozenset(touched))
 
 
 def _plan_rebuild(tx: Tx, account_id: int, modseq: int, cursor: int, limit: int) -> Plan:
@@ -447,9 +453,13 @@ class Indexer:
 
     async def run(self) -> None:
         """Works until cancelled."""
+        begun = False
         while True:
             pause = self.POLL
             try:
+                if not begun:
+                    await self._lay_out_what_was_there()
+                    begun = True
                 if self._db.index_suspect:
                     await self._mend()
                 await self.sweep()
@@ -486,6 +496,7 @@ class Indexer:
             began, spent = time.monotonic(), time.process_time()
             plans, texts, todo = await self._portion(todo)
             if plans:
+                await self._lay_out(plans)
                 first = await self._docs(sum(len(p.letters) for p in plans))
                 try:
                     await self._db.write_index(commit_index, plans, list(texts.values()), first)
@@ -505,6 +516,31 @@ class Indexer:
         plans, found, left = await self._db.read(_gather, accounts, self.LETTERS)
         texts = await asyncio.to_thread(lambda: {s.letter_id: prepare(self._blobs.read, s) for s in found})
         return plans, texts, left
+
+    async def _lay_out(self, plans: list[Plan]) -> None:
+        """The sheets of what has come to these accounts and gone from them: before the cursors move, after which nobody
+        would look here again."""
+        accounts = [each.account_id for each in plans]
+        while await self._draw(accounts):
+            pass
+        worn = await self._db.read(lambda tx: [run for p in plans for run in sheets.worn(tx, p.account_id, p.touched)])
+        if worn:
+            await self._db.write(sheets.clear, worn)
+
+    async def _lay_out_what_was_there(self) -> None:
+        """Sheets of accounts in which nothing happens, from before there were any."""
+        for account in await self._db.read(sheets.accounts):
+            began = time.monotonic()
+            while await self._draw([account]):
+                await self._rest(time.monotonic() - began)
+                began = time.monotonic()
+
+    async def _draw(self, accounts: list[int]) -> bool:
+        """Draws some sheets that are due; False: none is."""
+        runs = await self._db.read(sheets.due, accounts)
+        if runs:
+            await self._db.write(sheets.keep, await self._db.read(sheets.draw, runs))
+        return bool(runs)
 
     async def _docs(self, count: int) -> int:
         if self._next_doc + count > self._end_doc:

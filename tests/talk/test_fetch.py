@@ -16,7 +16,7 @@ from congvu.base.failure import Refused
 from congvu.codec import mime
 from congvu.db import open_blobs
 from congvu.db.blobs import Blob
-from congvu.mailstore import message
+from congvu.mailstore import message, sheets
 from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Op
 from congvu.servers.imap import fetch, marks, search, sections
 from congvu.servers.stream import Gone
@@ -435,3 +435,100 @@ def test_encodings_piece_by_piece(size: int) -> None:
         part = mime.Part("a", "b", "", encoding, "", "", 0, 0, len(raw), ())
         pieces = iter([raw[i : i + size] for i in range(0, len(raw), size)])
         assert b"".join(sections.decoded(encoding, pieces)) == mime.decode_body(raw, part)
+
+
+# ---- sheets
+
+
+@pytest.fixture
+def laid(monkeypatch: pytest.MonkeyPatch, box: Box) -> Box:
+    """Runs of eight UIDs: three are full, of the second most is gone, in the first and third a letter."""
+    monkeypatch.setattr(sheets, "UIDS", 8)
+    monkeypatch.setattr(sheets, "LEAST", 4)
+    monkeypatch.setattr(fetch, "FEW_LINES", 2)
+    for n in range(25):
+        box.put(
+            b"Subject: %d\r\nTo: a@x.vn\r\n\r\n%d\r\n" % (n, n), NOW + 1000 * n, n % 8 & ~DELETED, ("$Gap",)[: n % 2]
+        )
+    box.index()
+    assert box.db.read_now(lambda tx: tx.all("SELECT run, letters FROM sheet")) == [(0, 8), (1, 8), (2, 8)]
+    gone = [3, 10, 11, 12, 13, 14, 20]
+    box.db.write_now(message.store, 1, 1, gone, Op.ADD, DELETED, (), NOW)
+    box.db.write_now(message.expunge, 1, 1, gone, NOW)
+    box.index()
+    assert box.db.read_now(lambda tx: tx.all("SELECT run, letters FROM sheet")) == [(0, 8), (1, 0), (2, 8)]
+    box.recent_from = 22
+    box.select()
+    return box
+
+
+ON_SHEETS = ["UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE"]
+
+
+def items_of(box: Box, numbers: str, name: str) -> dict[bytes, bytes]:
+    """One item of some messages, as it is told when it is asked for alone."""
+    out = box.fetch(f"{numbers} ({name})")[0]
+    return dict(re.findall(rb"^\* (\d+) FETCH \((.*)\)\r$", out, re.MULTILINE))
+
+
+@pytest.mark.parametrize("numbers", ["1:*", "2:6,8:9", "3", "1:2,17:*", "5:*"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ENVELOPE"],
+        ["BODYSTRUCTURE", "UID"],
+        ["UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE"],
+        ["MODSEQ", "ENVELOPE", "RFC822.SIZE", "FLAGS"],
+        ["INTERNALDATE", "BODYSTRUCTURE", "EMAILID", "SAVEDATE"],
+    ],
+)
+@pytest.mark.parametrize("chunk", [3, 4096])
+def test_lines_of_sheets_say_what_rows_say(
+    laid: Box, monkeypatch: pytest.MonkeyPatch, numbers: str, names: list[str], chunk: int
+) -> None:
+    monkeypatch.setattr(fetch, "CHUNK_ROWS", chunk)
+    with monkeypatch.context() as without:
+        without.setattr(sheets, "find", lambda *_: None)
+        alone = {name: items_of(laid, numbers, name) for name in names}
+        rows = laid.fetch(f"{numbers} ({' '.join(names)})")[0]
+    opened = []
+    find = sheets.find
+    monkeypatch.setattr(sheets, "find", lambda tx, run: opened.append(sheet := find(tx, run)) or sheet)
+    out, done = laid.fetch(f"{numbers} ({' '.join(names)})")
+    assert done.code == ""
+    assert any(opened) is (numbers != "3")
+    lines = out.splitlines(keepends=True)
+    assert len(lines) == len(alone[names[0]]) == len(rows.splitlines())
+    orders = (names, [name for name in names if name not in ON_SHEETS] + [name for name in ON_SHEETS if name in names])
+    for line in lines:
+        number = line.split()[1]
+        assert line in [
+            b"* %b FETCH (%b)\r\n" % (number, b" ".join(alone[name][number] for name in order)) for order in orders
+        ]
+
+
+def test_a_sheet_passes_over_what_has_gone_meanwhile(laid: Box) -> None:
+    laid.db.write_now(message.store, 1, 1, [5, 19], Op.ADD, DELETED, (), NOW)
+    laid.db.write_now(message.expunge, 1, 1, [5, 19], NOW)
+    out, done = laid.fetch("1:* (UID ENVELOPE)")
+    assert done.code == "EXPUNGEISSUED"
+    pairs = re.findall(rb"^\* (\d+) FETCH \(UID (\d+) ENVELOPE", out, re.MULTILINE)
+    assert [int(uid) for _, uid in pairs] == [1, 2, 4, 6, 7, 8, 9, 15, 16, 17, 18, *range(21, 28)]
+    assert laid.view is not None
+    assert [laid.view.uids[int(number) - 1] for number, _ in pairs] == [int(uid) for _, uid in pairs]
+
+
+def test_a_damaged_sheet_is_none(laid: Box) -> None:
+    whole = laid.fetch("1:* (UID ENVELOPE)")[0]
+    kept = laid.db.read_now(lambda tx: tx.all("SELECT frame, run FROM sheet"))
+    laid.db.write_now(lambda tx: tx.run("UPDATE sheet SET frame = ? WHERE run = 0", b"x"))
+    assert laid.fetch("1:* (UID ENVELOPE)")[0] == whole
+    laid.db.write_now(lambda tx: tx.many("UPDATE sheet SET frame = ? WHERE run = ?", kept))
+
+
+def test_long_lines_end_a_chunk_early(laid: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = laid.fetch("1:* (UID ENVELOPE)")[0]
+    monkeypatch.setattr(fetch, "LINES", 100)
+    laid.stream.most = 0
+    assert laid.fetch("1:* (UID ENVELOPE)")[0] == whole
+    assert laid.stream.most < len(whole) / 2

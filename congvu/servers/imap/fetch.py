@@ -1,7 +1,8 @@
 """FETCH (rfc3501 6.4.5, rfc9051 6.4.5, RFC 3516, 7162, 8474, 8514, 8970, 9394, 9586): one row of a table for each item.
 
 A chunk of messages is read and rendered by one function on one snapshot and sent as one piece while the next is read,
-so memory is bounded whatever is asked. What was parsed at delivery is sent as it is stored. A large section goes from
+so memory is bounded whatever is asked. What was parsed at delivery is sent as it is stored, where there is a sheet
+(`mailstore.sheets`) in whole lines. A large section goes from
 the blob to the peer piece by piece. Must never hold a transaction while the peer is slow, nor change a letter's bytes.
 """
 
@@ -21,8 +22,9 @@ from congvu.codec import mime
 from congvu.codec.imap import FetchItem, Section, internal_date, string
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Tx
-from congvu.mailstore import message, scan, seen
+from congvu.mailstore import message, scan, seen, sheets
 from congvu.mailstore.scan import Column
+from congvu.mailstore.sheets import Field, Run, run_of
 from congvu.servers import turns
 from congvu.servers.imap import marks
 from congvu.servers.imap.marks import decimals, flags_bytes
@@ -46,9 +48,11 @@ from congvu.servers.imap.session import FEW, Done, Session
 from congvu.servers.imap.view import Selected, meet, page
 from congvu.servers.stream import Gone
 
-CHUNK = 500  # messages whose ENVELOPEs and BODYSTRUCTUREs are read at once
-CHUNK_ROWS = 4000  # the same where some forty bytes are said of each
+CHUNK = 500  # messages whose letters' rows are read at once
+CHUNK_ROWS = 8 * sheets.UIDS  # the same where some forty bytes are said of each, or sheets are read
 CHUNK_BODIES = 100  # the same where their letters are read
+FEW_LINES = sheets.UIDS // 8  # fewer messages than this are read from their rows although a sheet has them
+LINES = 4 << 20  # bytes of an answer after which no more sheets are read at once
 GAP = 32  # UIDs further apart than this are looked up by ranges of their own
 
 
@@ -104,6 +108,7 @@ def _plain(structure: bytes | None) -> bytes | None:
 
 _WITH_CONTENT = (Column.LETTER, Column.MODSEQ, Column.FLAGS, Column.KEYWORDS)
 _FLAGS = (Column.UID, Column.FLAGS, Column.KEYWORDS)
+_OF_LETTERS = frozenset((Column.ENVELOPE, Column.STRUCTURE, Column.PREVIEW))  # for which letters' rows are read
 SIMPLE: dict[str, Simple] = {
     "UID": Simple(b"UID ", b"", (Column.UID,), _decimals),
     "FLAGS": Simple(b"FLAGS (", b")", _FLAGS, _flags),
@@ -118,6 +123,17 @@ SIMPLE: dict[str, Simple] = {
     "BODYSTRUCTURE": Simple(b"BODYSTRUCTURE ", b"", (Column.STRUCTURE,), lambda _, structures: structures),
     "BODY": Simple(b"BODY ", b"", (Column.STRUCTURE,), lambda _, structures: map(_plain, structures)),
 }
+
+
+# Items that stand on sheets.
+_FIELDS = {
+    "UID": Field.UID,
+    "INTERNALDATE": Field.INTERNALDATE,
+    "RFC822.SIZE": Field.SIZE,
+    "ENVELOPE": Field.ENVELOPE,
+    "BODYSTRUCTURE": Field.STRUCTURE,
+}
+_LINES = Simple(b"", b"", (), lambda _, lines: lines)  # fields that lie side by side on a sheet, with their names
 
 
 _MARKS = ((SIMPLE["FLAGS"],), (SIMPLE["UID"], SIMPLE["FLAGS"]))  # what `marks` renders
@@ -140,32 +156,32 @@ CAPABILITIES = tuple(dict.fromkeys(item.capability for item in ITEMS.values() if
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What all FETCHes of the same simple items have in common. The fields stand in `Wanted` too."""
+    """What an answer is made of. `constants` stand before, between and after the values of `simple`."""
 
     simple: tuple[Simple, ...]
     constants: tuple[bytes, ...]
-    columns: tuple[Column, ...]
-    places: tuple[tuple[int, ...], ...]
+    columns: tuple[Column, ...]  # UID first, then all that the items need
+    fields: tuple[tuple[Field, Field], ...]  # what is cut from a sheet, from and to; they stand behind the columns
+    places: tuple[tuple[int, ...], ...]  # for each of `simple`: where its columns are
     letters: bool  # are letters' rows needed?
-    only_flags: bool
+    only_flags: bool  # nothing but what `marks` renders
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One FETCH, prepared. `constants` stand before, between and after the values of `simple`."""
+    """One FETCH, prepared."""
 
     account_id: int
     mailbox_id: int
     reader: int  # as in `across.Place`
     recent_from: int  # UIDs from here on are \\Recent
-    simple: tuple[Simple, ...]
-    constants: tuple[bytes, ...]
-    columns: tuple[Column, ...]  # UID first, then all that the items need
-    places: tuple[tuple[int, ...], ...]  # for each of `simple`: where its columns are
+    rows: Layout  # from rows alone
+    lines: Layout | None  # where there is a sheet; None: it would not help
     contents: tuple[tuple[Content, FetchItem], ...]
     changed_since: int
     tell_flags: bytes  # what is told besides of messages that become \\Seen by this FETCH; b"" when asked for anyway
     chunk: int  # messages at once
+    few: int  # messages that are read on the spot
     only_flags: bool  # nothing but what `marks` renders
 
 
@@ -223,35 +239,75 @@ def _chunk(
         # No message between the first and the last is left out, so as many as wanted are those that are wanted.
         found, count = scan.marks(tx, wanted.account_id, wanted.mailbox_id, uids[0], uids[-1])
         if count == len(uids):
-            text = marks.lines(found, numbers, uids, wanted.constants, wanted.recent_from)
+            text = marks.lines(found, numbers, uids, wanted.rows.constants, wanted.recent_from)
             return Rendered([text], count, keywords=marks.keywords_of(found))
-    rows = _rows(tx, wanted, uids, wanted.columns)
-    answer = Rendered([], len(uids), len(uids) - len(rows))
-    if wanted.changed_since >= 0:
-        at = wanted.columns.index(Column.MODSEQ)
-        rows = [row for row in rows if row[at] > wanted.changed_since]
-    if not rows:
+    if wanted.lines is None:
+        return _rendered(tx, blobs, wanted, uids, numbers, newly, near)
+    answer = Rendered([], len(uids))
+    size = 0
+    for start, end in _stretches(uids):
+        if size > LINES:
+            answer.done = start
+            break
+        part = _rendered(tx, blobs, wanted, uids[start:end], numbers[start:end], newly, near)
+        answer.pieces += part.pieces
+        answer.missing += part.missing
+        answer.damaged |= part.damaged
+        answer.keywords |= part.keywords
+        size += sum(len(piece) for piece in part.pieces if isinstance(piece, bytes))
+    return answer
+
+
+def _stretches(uids: "array[int]") -> list[tuple[int, int]]:
+    """Where to cut `uids`, so that each piece is of one run, or of several of which too few messages are wanted for
+    sheets to help."""
+    found: list[tuple[int, int]] = []
+    many = True
+    at = 0
+    while at < len(uids):
+        end = bisect_left(uids, (run_of(uids[at]) + 1) * sheets.UIDS + 1, at)
+        before, many = many, end - at >= FEW_LINES
+        if before or many or end - found[-1][0] > CHUNK:
+            found.append((at, end))
+        else:
+            found[-1] = (found[-1][0], end)
+        at = end
+    return found
+
+
+def _rendered(
+    tx: Tx,
+    blobs: BlobKeeper,
+    wanted: Wanted,
+    uids: "array[int]",
+    numbers: Sequence[int],
+    newly: frozenset[int],
+    near: bool,
+) -> Rendered:
+    layout, columns, missing = _lines(tx, wanted, uids) or _columns(tx, wanted, uids)
+    answer = Rendered([], len(uids), missing)
+    if not columns:
         return answer
-    columns = list(zip(*rows, strict=True))
-    if SIMPLE["FLAGS"] in wanted.simple or newly:
-        answer.keywords = frozenset(columns[wanted.columns.index(Column.KEYWORDS)])
-    if len(rows) < len(uids):
+    total = len(columns[0])
+    if SIMPLE["FLAGS"] in layout.simple or newly:
+        answer.keywords = frozenset(columns[layout.columns.index(Column.KEYWORDS)])
+    if total < len(uids):
         number_of = dict(zip(uids, numbers, strict=True))
         numbers = [number_of[uid] for uid in columns[0]]
     # Constants and values take turns, line after line, so that one join makes all of them.
-    width = 2 * len(wanted.simple) + 3
-    parts: list[bytes] = [b""] * (width * len(rows))
-    constants = iter(wanted.constants)
-    parts[0::width] = repeat(b"* ", len(rows))
+    width = 2 * len(layout.simple) + 3
+    parts: list[bytes] = [b""] * (width * total)
+    constants = iter(layout.constants)
+    parts[0::width] = repeat(b"* ", total)
     parts[1::width] = decimals(numbers)
-    for i, (item, places) in enumerate(zip(wanted.simple, wanted.places, strict=True)):
+    for i, (item, places) in enumerate(zip(layout.simple, layout.places, strict=True)):
         values = list(item.values(wanted.recent_from, *(columns[place] for place in places)))
         if None in values:
             answer.damaged = True
             values = [b"NIL" if value is None else value for value in values]
-        parts[2 * i + 2 :: width] = [next(constants)] * len(rows)
+        parts[2 * i + 2 :: width] = [next(constants)] * total
         parts[2 * i + 3 :: width] = cast(list[bytes], values)
-    parts[width - 1 :: width] = [next(constants)] * len(rows)
+    parts[width - 1 :: width] = [next(constants)] * total
     if wanted.contents:
         heads = [b"".join(parts[at : at + width]) for at in range(0, len(parts), width)]
         _contents(tx, answer, wanted, columns, heads, blobs, uids, newly, near)
@@ -260,11 +316,40 @@ def _chunk(
     return answer
 
 
+def _columns(tx: Tx, wanted: Wanted, uids: "array[int]") -> tuple[Layout, list[Sequence[Any]], int]:
+    """From rows; none when there is nothing to tell. And how many messages are gone."""
+    layout = wanted.rows
+    rows = _rows(tx, wanted, uids, layout.columns)
+    missing = len(uids) - len(rows)
+    if wanted.changed_since >= 0:
+        at = layout.columns.index(Column.MODSEQ)
+        rows = [row for row in rows if row[at] > wanted.changed_since]
+    return layout, list(zip(*rows, strict=True)), missing
+
+
+def _lines(tx: Tx, wanted: Wanted, uids: "array[int]") -> tuple[Layout, list[Sequence[Any]], int] | None:
+    """The same from a sheet and what can change; None when there is no sheet that has all of them."""
+    layout = wanted.lines
+    if layout is None or len(uids) < FEW_LINES or run_of(uids[0]) != run_of(uids[-1]):
+        return None
+    sheet = sheets.find(tx, Run(wanted.account_id, wanted.mailbox_id, run_of(uids[0])))
+    if sheet is None:
+        return None
+    rows = _rows(tx, wanted, uids, layout.columns)
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    for first, last in layout.fields if rows else ():
+        lines = sheet.cut(first, last, columns[0])
+        if lines is None:
+            return None
+        columns.append(lines)
+    return layout, columns, len(uids) - len(rows)
+
+
 def _contents(
     tx: Tx,
     answer: Rendered,
     wanted: Wanted,
-    columns: list[tuple[Any, ...]],
+    columns: list[Sequence[Any]],
     heads: list[bytes],
     blobs: BlobKeeper,
     uids: "array[int]",
@@ -273,7 +358,7 @@ def _contents(
 ) -> None:
     out: list[bytes] = []
     size = 0
-    letters, modseqs, flags, keywords = (columns[wanted.columns.index(each)] for each in _WITH_CONTENT)
+    letters, modseqs, flags, keywords = (columns[wanted.rows.columns.index(each)] for each in _WITH_CONTENT)
     bodies = message.bodies(tx, set(letters))
     for i, uid in enumerate(columns[0]):
         if size > ENOUGH:
@@ -281,7 +366,7 @@ def _contents(
             answer.missing = answer.done - i
             break
         out.append(heads[i])
-        said = bool(wanted.simple)
+        said = bool(wanted.rows.simple)
         if wanted.tell_flags and uid in newly:
             text = flags_bytes(flags[i], keywords[i], uid >= wanted.recent_from)
             values: dict[bytes, bytes | int] = {b"flags": text, b"modseq": modseqs[i], b"uid": uid}
@@ -369,41 +454,68 @@ def _prepare(session: Session, items: Sequence[FetchItem], changed_since: int | 
     if tell and session.condstore:  # rfc7162 3.2.4
         tell += b"" if "MODSEQ" in names else b" MODSEQ (%(modseq)d)"
         tell = tell if "UID" in names or session.uid_only else b"UID %(uid)d " + tell
-    layout = _layout(tuple(names), bool(contents), session.uid_only)
+    rows, lines = _layouts(tuple(names), bool(contents), session.uid_only)
+    if contents or changed_since is not None:
+        lines = None
     return Wanted(
         view.account_id,
         view.mailbox_id,
         view.reader,
         0xFFFFFFFF + 1 if session.rev2 else view.recent_from,
-        layout.simple,
-        layout.constants,
-        layout.columns,
-        layout.places,
+        rows,
+        lines,
         contents,
         -1 if changed_since is None else changed_since,
         tell,
-        CHUNK_BODIES if contents else CHUNK if layout.letters else CHUNK_ROWS,
-        layout.only_flags and changed_since is None and not view.reader,
+        CHUNK_BODIES if contents else CHUNK if rows.letters and lines is None else CHUNK_ROWS,
+        FEW // 10 if rows.letters else FEW,
+        rows.only_flags and changed_since is None and not view.reader,
     )
 
 
 @lru_cache(maxsize=256)  # mail programs ask for the same few items all day long
-def _layout(names: tuple[str, ...], contents: bool, uid_only: bool) -> Layout:
-    simple = tuple(SIMPLE[name] for name in names)
-    needed = [Column.UID, *(each for item in simple for each in item.columns), *(_WITH_CONTENT if contents else ())]
-    columns = tuple(dict.fromkeys(needed))
-    constants = [item.before for item in simple] + [b"" if contents else b")\r\n"]
+def _layouts(names: tuple[str, ...], contents: bool, uid_only: bool) -> tuple[Layout, Layout | None]:
+    """From rows alone, and where there is a sheet: that does not help where no letter's row is needed, or one is needed
+    anyway."""
+    start = b" UIDFETCH (" if uid_only else b" FETCH ("
+    rows = _layout(start, names, (), _WITH_CONTENT if contents else ())
+    if "BODY" in names or not ("ENVELOPE" in names or "BODYSTRUCTURE" in names):
+        return rows, None
+    return rows, _layout(start, [name for name in names if name not in _FIELDS], _side_by_side(names), ())
+
+
+def _layout(
+    start: bytes, names: Sequence[str], fields: tuple[tuple[Field, Field], ...], more: tuple[Column, ...]
+) -> Layout:
+    """`more`: columns that contents need, which then follow."""
+    simple = tuple(SIMPLE[name] for name in names) + (_LINES,) * len(fields)
+    columns = tuple(dict.fromkeys((Column.UID, *(each for item in simple for each in item.columns), *more)))
+    constants = [item.before for item in simple] + [b"" if more else b")\r\n"]
     for i, item in enumerate(simple):
         constants[i + 1] = item.after + (b" " + constants[i + 1] if i + 1 < len(simple) else constants[i + 1])
-    constants[0] = (b" UIDFETCH (" if uid_only else b" FETCH (") + constants[0]
+    constants[0] = start + constants[0]
+    places = [tuple(map(columns.index, item.columns)) for item in simple[: len(names)]]
+    places += [(len(columns) + i,) for i in range(len(fields))]
     return Layout(
         simple,
         tuple(constants),
         columns,
-        tuple(tuple(map(columns.index, item.columns)) for item in simple),
-        any("l." in each.value for each in columns),
-        simple in _MARKS and not contents,
+        fields,
+        tuple(places),
+        not _OF_LETTERS.isdisjoint(columns),
+        simple in _MARKS and not more,
     )
+
+
+def _side_by_side(names: Iterable[str]) -> tuple[tuple[Field, Field], ...]:
+    """The wanted fields in as few pieces as a sheet's order allows."""
+    pieces: list[tuple[Field, Field]] = []
+    for field in sorted(_FIELDS[name] for name in names if name in _FIELDS):
+        if pieces and pieces[-1][1] + 1 == field:
+            pieces[-1] = (pieces[-1][0], field)
+        else:
+            pieces.append((field, field))
+    return tuple(pieces)
 
 
 @dataclass(slots=True)
@@ -432,7 +544,7 @@ async def _send_all(session: Session, wanted: Wanted, uids: "array[int]") -> _To
             total.add(answer)
             await _write(session, answer, total)
         return total
-    ahead: asyncio.Task[Rendered] | None = _start(session, wanted, uids[:size])
+    ahead: asyncio.Task[Rendered] | None = _start(session, wanted, uids[at : at + size])
     try:
         while ahead is not None:
             answer = await ahead
@@ -463,7 +575,7 @@ async def _read(session: Session, wanted: Wanted, uids: "array[int]", newly: fro
         with suppress(NotAtHandError):
             return await services.db.look(_chunk, services.blobs, wanted, uids, numbers, newly, near=True)
     # A few rows are read on the spot; what needs letters' bytes or ENVELOPEs by the hundred is not.
-    here = not wanted.contents and len(uids) <= (FEW // 10 if wanted.chunk == CHUNK else FEW)
+    here = not wanted.contents and len(uids) <= wanted.few
     what = wanted, uids, numbers, newly
     if len(uids) > FEW // 10 and not here:
         return await turns.read(session, _chunk, services.blobs, *what)
