@@ -178,7 +178,8 @@ def accounts(tx: Tx) -> list[int]:
 
 
 def due(tx: Tx, of: Sequence[int]) -> list[Run]:
-    """Runs of these accounts that are full and were not looked at yet; some of them when they are many."""
+    """Runs of these accounts that are full, hold messages, and were not looked at yet; some of them when they are
+    many."""
     rows = tx.all(
         "SELECT b.account_id, b.id, b.uid_next, (SELECT max(s.run) FROM sheet s WHERE s.account_id = b.account_id"
         " AND s.mailbox_id = b.id) FROM mailbox b WHERE b.account_id IN (?*) AND b.uid_next > ?",
@@ -187,9 +188,20 @@ def due(tx: Tx, of: Sequence[int]) -> list[Run]:
     )
     found: list[Run] = []
     for account, box, following, last in rows:
-        first = 0 if last is None else last + 1
-        found += [Run(account, box, run) for run in range(first, min(run_of(following), first + AT_ONCE))]
-    return found[:AT_ONCE]
+        number, full = 0 if last is None else last + 1, run_of(following)
+        while number < full and len(found) < AT_ONCE:
+            # Numbers may be skipped by the million: only where there are messages is anything to be done.
+            (uid,) = tx.all(
+                "SELECT min(uid) FROM message WHERE account_id = ? AND mailbox_id = ? AND uid > ?",
+                account,
+                box,
+                number * UIDS,
+            )[0]
+            number = full if uid is None else run_of(uid)
+            if number < full:
+                found.append(Run(account, box, number))
+            number += 1
+    return found
 
 
 def draw(tx: Tx, runs: Iterable[Run]) -> list[Drawn]:

@@ -159,6 +159,18 @@ def test_a_run_of_few_messages_has_a_blank_one(store: Store) -> None:
     assert store.db.read_now(sheets.due, [1]) == []
 
 
+def test_numbers_that_were_skipped_cost_nothing(store: Store) -> None:
+    store.do(lambda tx: tx.run("UPDATE mailbox SET uid_next = 2000000000 WHERE account_id = 1 AND id = 2"))
+    store.do(message.copy, 1, 1, list(range(1, RUN + 1)), 2, NOW)
+    store.do(lambda tx: tx.run("UPDATE mailbox SET uid_next = 4000000000 WHERE account_id = 1 AND id = 2"))
+    assert [run.number for run in store.db.read_now(sheets.due, [1])] == [
+        2_000_000_000 // RUN - 1,
+        2_000_000_000 // RUN,
+    ]
+    lay_out(store)
+    assert store.db.read_now(sheets.due, [1]) == []
+
+
 def test_a_letter_with_headers_without_end_has_no_sheet(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sheets, "LARGEST", 1000)
     store.do(message.copy, 1, 1, list(range(1, RUN + 1)), 2, NOW)

@@ -302,7 +302,7 @@ def _rendered(
     parts[1::width] = decimals(numbers)
     for i, (item, places) in enumerate(zip(layout.simple, layout.places, strict=True)):
         values = list(item.values(wanted.recent_from, *(columns[place] for place in places)))
-        if None in values:
+        if not _OF_LETTERS.isdisjoint(item.columns) and None in values:
             answer.damaged = True
             values = [b"NIL" if value is None else value for value in values]
         parts[2 * i + 2 :: width] = [next(constants)] * total
