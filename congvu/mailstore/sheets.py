@@ -6,12 +6,12 @@ one: some tens of bytes a message, and whoever reads a whole mailbox copies line
 expunged afterwards is passed over by the reader; no message ever comes to a run that is full.
 
 Promises that a sheet says what the rows say. Everything here is derived: the background worker makes sheets behind the
-change log, no delivery and no expunge waits for them, and without them all is read from the rows. Must never keep a
-sheet of which most messages are gone.
+change log, and empties one of which most is gone; no delivery and no expunge waits for that, and without sheets all is
+read from the rows. Must never say anything of a message that its rows do not say now.
 
-    frame = zstd of: kind 1 | count 2 | UIDs 4 each | for each field its ends within the lines, 4 each | lines
+    frame = zstd of: kind 1 | count 2 | UIDs, 4 each | for each field where it ends in each line, 4 each | lines
 
-Numbers are little-endian.
+Numbers are little-endian, the frame has a checksum.
 """
 
 import struct
