@@ -1,7 +1,7 @@
 """A sample An Giang to try the system with: real kinds of unit, invented people, a few letters.
 
 Promises that its passwords are drawn anew each time, given to the caller once and kept nowhere. Every person here is
-invented; addresses follow the notice of 2016 (rows 2.3 to 2.16), written by hand until the naming engine proposes them.
+invented; addresses are those that the rules of 2016 propose (rows 2.3 to 2.16).
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,12 @@ from congvu.actions.accounts import NewAccount
 from congvu.actions.mail import Mail
 from congvu.base.clock import Clock, Identifiers
 from congvu.base.observe import Secret
-from congvu.base.vietnamese import fold
 from congvu.db.blobs import BlobKeeper
 from congvu.db.engine import Database, Tx
-from congvu.directory import addresses, credentials, units
+from congvu.directory import addresses, credentials, naming, units
+from congvu.directory import profile as profiles
+from congvu.directory.forms import PERSON
+from congvu.directory.naming import Subject
 from congvu.directory.people import Kind
 from congvu.directory.profile import Profile
 from congvu.directory.units import Unit
@@ -27,33 +29,31 @@ from congvu.directory.units import Unit
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A unit with its box and its people. `parent`: the local part of the unit above, "" for the province itself."""
+    """A unit with its box and its people. `parent`: the name of the unit above, "" for the province itself."""
 
-    local: str
     name: str
     category: str
-    parent: str
     people: tuple[str, ...]
+    parent: str = ""
 
 
 _BODIES = (
-    _Body(
-        "vpubnd", "Văn phòng Ủy ban nhân dân tỉnh", "vanphong", "", ("Nguyễn Thị Huệ", "Trần Quốc Bảo", "Lê Minh Đức")
-    ),
-    _Body("soxaydung", "Sở Xây dựng", "so", "", ("Lê Văn An", "Phạm Thị Ngọc Ánh", "Huỳnh Hữu Đường")),
-    _Body("vp.soxaydung", "Văn phòng Sở Xây dựng", "vanphong", "soxaydung", ("Võ Thị Diễm Thúy",)),
-    _Body("sonoivu", "Sở Nội vụ", "so", "", ("Đặng Thị Mỹ Linh", "Bùi Thanh Tùng")),
-    _Body("sotaichinh", "Sở Tài chính", "so", "", ("Nguyễn Hoàng Khánh", "Lâm Thị Kim Chi")),
-    _Body("sogddt", "Sở Giáo dục và Đào tạo", "so", "", ("Trương Công Lý", "Lê Vũ An")),
-    _Body("hoictd", "Hội Chữ thập đỏ tỉnh", "hoi", "", ("Ngô Thị Bích Vân",)),
-    _Body("longxuyen", "Ủy ban nhân dân phường Long Xuyên", "phuong", "", ("Đỗ Văn Phước", "Nguyễn Thị Hoa")),
-    _Body("chaudoc", "Ủy ban nhân dân phường Châu Đốc", "phuong", "", ("Mai Xuân Trường",)),
-    _Body("chauphong", "Ủy ban nhân dân xã Châu Phong", "xa", "", ("Chau Sóc Kha", "Phan Thị Tuyết Nga")),
-    _Body("vhxh.chauphong", "Phòng Văn hóa - Xã hội xã Châu Phong", "phong", "chauphong", ("Hồ Ngọc Ẩn",)),
-    _Body("vinhgia", "Ủy ban nhân dân xã Vĩnh Gia", "xa", "", ("Dương Thị Cẩm Tiên",)),
+    _Body("Văn phòng Ủy ban nhân dân tỉnh", "vanphong", ("Nguyễn Thị Huệ", "Trần Quốc Bảo", "Lê Minh Đức")),
+    _Body("Sở Xây dựng", "so", ("Lê Văn An", "Phạm Thị Ngọc Ánh", "Huỳnh Hữu Đường")),
+    _Body("Văn phòng Sở Xây dựng", "vanphong", ("Võ Thị Diễm Thúy",), "Sở Xây dựng"),
+    _Body("Sở Nội vụ", "so", ("Đặng Thị Mỹ Linh", "Bùi Thanh Tùng")),
+    _Body("Sở Tài chính", "so", ("Nguyễn Hoàng Khánh", "Lâm Thị Kim Chi")),
+    _Body("Sở Giáo dục và Đào tạo", "so", ("Trương Công Lý", "Lê Vũ An")),
+    _Body("Hội Chữ thập đỏ tỉnh", "hoi", ("Ngô Thị Bích Vân",)),
+    _Body("Ủy ban nhân dân phường Long Xuyên", "phuong", ("Đỗ Văn Phước", "Nguyễn Thị Hoa")),
+    _Body("Ủy ban nhân dân phường Châu Đốc", "phuong", ("Mai Xuân Trường",)),
+    _Body("Ủy ban nhân dân xã Châu Phong", "xa", ("Chau Sóc Kha", "Phan Thị Tuyết Nga")),
+    _Body("Phòng Văn hóa - Xã hội xã Châu Phong", "phong", ("Hồ Ngọc Ẩn",), "Ủy ban nhân dân xã Châu Phong"),
+    _Body("Ủy ban nhân dân xã Vĩnh Gia", "xa", ("Dương Thị Cẩm Tiên",)),
 )
 
-MARK = _BODIES[0].local  # where this address is held, the sample has been made
+RULES = "angiang_2016"  # whatever profile the server follows otherwise
+MARK = "vpubnd"  # where this address is held, the sample has been made
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +66,6 @@ class Login:
     password: Secret
 
 
-def person_local(name: str, taken: set[str]) -> str:
-    """Initials of họ and chữ lót, then tên (row 2.15); two digits for the second of the same form (row 2.16)."""
-    *before, given = fold(name).split()
-    local = "".join(word[0] for word in before) + given
-    number, free = 1, local
-    while free in taken:
-        number += 1
-        free = f"{local}{number:02}"
-    return free
-
-
 def is_there(tx: Tx, domain: str) -> bool:
     """Has the sample been made in this database?"""
     return bool(addresses.taken(tx, [f"{MARK}@{domain}"]))
@@ -84,26 +73,30 @@ def is_there(tx: Tx, domain: str) -> bool:
 
 def fill(db: Database, domain: str, profile: Profile, ids: Identifiers, now: float) -> list[Login]:
     """Units, boxes and people in one transaction; returns every login with its password."""
+    rules = profiles.load(RULES)
     logins: list[Login] = []
-    chosen: list[tuple[NewAccount, str]] = []  # account and the local part of its unit
-    taken = {body.local for body in _BODIES}
+    chosen: list[tuple[NewAccount, str]] = []  # account and the name of its unit
+    boxes: dict[str, str] = {"": ""}  # address of a unit's box by its name
+    given: set[str] = set()
     for body in _BODIES:
         box_kind = Kind.UNIT if body.parent else Kind.ORGANISATION
-        for name, kind in [(body.name, box_kind), *((person, Kind.PERSON) for person in body.people)]:
-            local = body.local if kind is not Kind.PERSON else person_local(name, taken)
-            taken.add(local)
+        unit = Subject(body.category, body.name, boxes[body.parent], domain=domain)
+        people = (Subject(PERSON, person, domain=domain) for person in body.people)
+        for subject, kind in [(unit, box_kind), *((person, Kind.PERSON) for person in people)]:
+            address = naming.propose(rules, subject, given.intersection)[0].address
+            given.add(address)
+            boxes.setdefault(body.name, address)
             password = credentials.invent_password()
-            address = f"{local}@{domain}"
-            logins.append(Login(address, name, body.name, password))
-            chosen.append((NewAccount(address, name, credentials.make(password), kind), body.local))
+            logins.append(Login(address, subject.name, body.name, password))
+            chosen.append((NewAccount(address, subject.name, credentials.make(password), kind), body.name))
 
     def keep(tx: Tx) -> None:
         root = ids.draw()
         units.add(tx, Unit(root, None, "Tỉnh An Giang", "tinh"))
         known = {"": root}
         for body in _BODIES:
-            known[body.local] = ids.draw()
-            units.add(tx, Unit(known[body.local], known[body.parent], body.name, body.category))
+            known[body.name] = ids.draw()
+            units.add(tx, Unit(known[body.name], known[body.parent], body.name, body.category))
         accounts.add_accounts(
             tx,
             "congvu sample",

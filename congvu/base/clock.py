@@ -2,7 +2,10 @@
 
 import os
 import time
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
+
+_VIETNAM = timedelta(hours=7)  # ahead of UTC the whole year, whatever zone the machine is set to
 
 
 class Clock(Protocol):
@@ -18,6 +21,11 @@ class SystemClock:
 
     def now(self) -> float:
         return time.time()
+
+
+def today(now: float) -> date:
+    """The day it is in Vietnam at that second."""
+    return (datetime.fromtimestamp(now, UTC) + _VIETNAM).date()
 
 
 class ManualClock:

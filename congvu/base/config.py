@@ -207,7 +207,10 @@ class Config:
 
     domains: tuple[str, ...] = _key("Mail domains served here; the first is the main one.")
     hostname: str = _key("This server's own name, as said in greetings and `Received:`.")
-    profile: str = _key("Regulation profile: a file name of `profiles/` without `.toml`.", "national_floor_2026")
+    profile: str = _key(
+        "Regulation profile: a file name of `profiles/` without `.toml`, or the path of a file of your own.",
+        "national_floor_2026",
+    )
     insecure_loopback: bool = _key(
         "Passwords without TLS and no rate limits, for tests and benchmarks; every listener must then be on loopback.",
         False,

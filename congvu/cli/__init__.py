@@ -12,7 +12,7 @@ import typer
 from congvu import __version__
 from congvu.base.failure import NotNow, Refused
 from congvu.base.texts import say
-from congvu.cli import accounts, directory, merging, serving, store
+from congvu.cli import accounts, addresses, directory, merging, profiles, serving, store
 from congvu.cli.common import fail
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app.add_typer(directory.person, name="person")
 app.add_typer(directory.role, name="role")
 app.add_typer(directory.audit, name="audit")
 app.add_typer(merging.app, name="merge")
+app.add_typer(addresses.app, name="address")
+app.add_typer(profiles.app, name="profile")
 app.add_typer(store.app)
 
 

@@ -208,6 +208,7 @@ class Naming:
     shortened: tuple[tuple[Phrase, Token], ...] = ()
     dropped_at_end: tuple[Phrase, ...] = ()
     type_words: Mapping[str, tuple[Phrase, ...]] = field(default_factory=dict)
+    type_starts: frozenset[str] = frozenset()  # first syllables of all of them
     type_initials: Mapping[str, str] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)  # literal beginnings of forms, by kind: so, ban, …
     labels: Mapping[str, str] = field(default_factory=dict)  # of kinds, as people read them
@@ -219,8 +220,11 @@ class Naming:
 
     def sentence(self, why: str, syllables: int, short: bool) -> str:
         """The reason of a form with what its `{ten}` did, and by which row."""
-        code = "naming-short" if short else "naming-full"
-        return say_in("vi", code, why=why, count=syllables, most=self.full_if_syllables, row=self.full_row)
+        if short:
+            return say_in(
+                "vi", "naming-short", why=why, count=syllables, more=self.full_if_syllables + 1, row=self.full_row
+            )
+        return say_in("vi", "naming-full", why=why, count=syllables, most=self.full_if_syllables, row=self.full_row)
 
     def shorten(self, found: Sequence[Token], bare: bool) -> list[Token]:
         """Words left out (`và`) and words shortened (`Ủy ban nhân dân` → ubnd), wherever they stand."""
@@ -283,6 +287,15 @@ def unit_name(naming: Naming, kind: str, name: str, parent: str) -> UnitName:
     return UnitName(tuple(whole), tuple(rest), begins)
 
 
+def place_in(naming: Naming, name: str) -> str:
+    """The kind of place that a name begins with, "" if none. Raises `Refused("naming-unwritable")`."""
+    bare = name.isascii()
+    found = naming.shorten(tokens(name), bare)
+    lengths = {kind: len(found) - len(_without_type(naming, kind, found, bare)) for kind in PLACES}
+    best = max(sorted(lengths), key=lambda kind: lengths[kind])
+    return best if lengths[best] else ""
+
+
 def _without_type(naming: Naming, kind: str, found: list[Token], bare: bool) -> list[Token]:
     for phrase in naming.type_words.get(kind, ()):
         if phrase.at(found, 0, bare):
@@ -296,6 +309,8 @@ def _without_parent(naming: Naming, of: str, found: list[Token], parent: str, ba
     above = parent.rpartition(".")[2]
     starts = range(len(found))
     for start in reversed(starts) if of == "vanphong" else starts:
+        if found[start].text not in naming.type_starts:
+            continue
         for kind in naming.type_words:
             rest = _without_type(naming, kind, found[start:], bare)
             if len(rest) == len(found) - start or not rest:
@@ -313,7 +328,7 @@ def _without_parent(naming: Naming, of: str, found: list[Token], parent: str, ba
 def _filled_alone(naming: Naming, kind: str, form: Form, rest: Sequence[Token]) -> str:
     """A form filled with nothing but a name; "" if it needs more."""
     values = unit_values(naming, kind, rest)
-    return form.local.format_map(values) if form.needs <= values.keys() else ""
+    return form.local.format_map(values) if form.needs <= values.keys() and not form.numbered else ""
 
 
 def unit_values(naming: Naming, kind: str, rest: Sequence[Token]) -> dict[str, str]:

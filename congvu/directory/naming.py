@@ -17,7 +17,7 @@ from congvu.base.texts import say_in
 from congvu.base.vietnamese import fold
 from congvu.directory import addresses, forms
 from congvu.directory.forms import KINDS, PERSON, Form, Naming, PersonName, UnitName
-from congvu.directory.people import checked_name
+from congvu.directory.people import MAX_NAME, checked_name
 
 if TYPE_CHECKING:
     from congvu.directory.profile import Profile
@@ -27,7 +27,7 @@ _MOST_NUMBERS = 10_000  # of one name; the commonest names are borne by hundreds
 _FIRST_NUMBERS = 8  # asked for at once, then four times as many
 _LOCAL = re.compile(r"[a-z0-9]+(?:\.[a-z0-9]+)*")
 
-# Which of these full addresses are not free: a set, or by address the kind of what holds it ("xa", "person",
+# Which of the full addresses asked for are not free: a set, or by address the kind of what holds it ("xa", "person",
 # `RESTING`, None when it is not known), by which rows 2.11 and 2.12 are told apart.
 Taken = Callable[[Sequence[str]], Collection[str]]
 
@@ -69,17 +69,20 @@ class Objection:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A subject taken apart: the forms that concern it, what their words stand for, and how long its name is."""
+    """A subject taken apart: the forms that it has all words for, `lacking` those tried in vain when there is none,
+    what the words stand for, and how long the name is."""
 
     forms: tuple[Form, ...]
+    lacking: tuple[Form, ...]
     values: Mapping[str, str]
     domain: str
     syllables: int
 
 
-def propose(profile: "Profile", subject: Subject, taken: Taken | None = None) -> list[Candidate]:
+def propose(profile: "Profile", subject: Subject, taken: Taken | Collection[str] | None = None) -> list[Candidate]:
     """Candidates in order, the rule's own first. Without `taken` all of them, as if everything were free; with it
-    those that are free, each with the reason why not the first. Raises `Refused`: naming-…, bad-name."""
+    (asked in batches, or all there is) those that are free, each with the reason why not the first. Raises `Refused`:
+    naming-…, bad-name."""
     naming = profile.naming
     ready = _prepared(naming, subject)
     made: dict[str, Form] = {}
@@ -94,15 +97,15 @@ def propose(profile: "Profile", subject: Subject, taken: Taken | None = None) ->
         except Refused as refused:
             problem = problem or refused
     first = naming.first_number
-    run = {form: _run(naming, form, ready, first, _FIRST_NUMBERS if taken else 1) for form in numbered}
-    if not made and not any(run.values()):
+    run = {form: _run(naming, form, ready, first, 1 if taken is None else _FIRST_NUMBERS) for form in numbered}
+    if not made and (not any(run.values()) or (problem and subject.kind != PERSON)):  # root02 may be a person's
         raise problem or Refused("naming-needs", name=subject.name, needs=_needs(ready))
     if taken is None:
         found = [_candidate(naming, ready, address, form, "") for address, form in made.items()]
         found += [_candidate(naming, ready, a, form, "", n) for form, some in run.items() for a, n in some.items()]
         return _distinct(found)
-    asked = [*made, *(address for some in run.values() for address in some)]
-    held = _held(taken(list(dict.fromkeys(asked))))
+    asked = list(dict.fromkeys([*made, *(address for some in run.values() for address in some)]))
+    held = _held(taken, asked)
     head = next(iter(made), "")
     blocked = _blocked(naming, head, held) if head in held else ""
     found = [
@@ -114,7 +117,7 @@ def propose(profile: "Profile", subject: Subject, taken: Taken | None = None) ->
         if free := _first_free(naming, form, ready, some, held, taken):
             found.append(_candidate(naming, ready, free[0], form, blocked, free[1]))
     if not found:
-        raise Refused("naming-all-taken", name=subject.name, address=head or next(iter(asked)))
+        raise Refused("naming-all-taken", name=subject.name, address=asked[0])
     return _distinct(found)
 
 
@@ -129,22 +132,42 @@ def accepts(profile: "Profile", subject: Subject, local: str) -> list[Objection]
         found.append(Objection(Refused("naming-identity", local=local), False))  # rows 2.24, 12.15
     try:
         proposed = [each.address.partition("@")[0] for each in propose(profile, subject)]
-        numbered = [each for each in proposed if re.fullmatch(rf"{re.escape(each)}\d\d+", local)]
+        ready = _prepared(naming, subject)
     except Refused as refused:
         return [*found, Objection(refused, False)]
-    if local not in proposed and not numbered:
+    if local not in proposed and not any(_is_numbered(naming, form, ready, local) for form in ready.forms):
         found.append(Objection(Refused("naming-not-the-rule", local=local, proposed=proposed[0]), False))
     return found
+
+
+def _is_numbered(naming: Naming, form: Form, ready: _Ready, local: str) -> bool:
+    before, number, after = form.local.format_map({**ready.values, "stt": "#"}).partition("#")
+    digits = local[len(before) : len(local) - len(after)]
+    return bool(number) and local == before + digits + after and digits.isdigit() and len(digits) >= naming.digits
+
+
+def domain_for(profile: "Profile", subject: Subject, served: Sequence[str] = ()) -> str:
+    """The mail domain of a subject: its own, else the profile's first that is served here, else the main one here."""
+    of_profile = profile.naming.domains
+    return subject.domain or next(iter([d for d in of_profile if d in served] or served or of_profile), "")
+
+
+def kind_of_name(profile: "Profile", name: str) -> str:
+    """The kind of place that a unit's name speaks of ("UBND phường Long Xuyên": phuong), "" when it speaks of none."""
+    try:
+        return forms.place_in(profile.naming, name)
+    except Refused:
+        return ""
 
 
 def matches(profile: "Profile", name: str, local: str) -> float:
     """How well a local part fits a person's name (row 7.7): 1 by the profile's forms, 0.9 by another usual one, 0.6
     when it holds the tên, less the less alike they are. Whoever's row it is should fit clearly better than the next."""
     try:
-        person = forms.person_name(name)
+        person = forms.person_name(name[:MAX_NAME])
     except Refused:
         return 0.0
-    plain = _alike(fold(local).partition("@")[0])
+    plain = _alike(fold(local[: addresses.MAX_ADDRESS]).partition("@")[0])
     parts = [part for part in re.split(r"[._-]", plain) if part]
     if not parts:
         return 0.0
@@ -156,7 +179,8 @@ def matches(profile: "Profile", name: str, local: str) -> float:
         return 1.0
     if spellings & {_alike("".join(values[word] for word in order)) for order in _USUAL}:
         return 0.9
-    if any(part.startswith(given) or part.endswith(given) for given in [_alike(values["ten"])] for part in parts):
+    given = _alike(values["ten"])
+    if given in parts or (len(given) > 2 and any(part.startswith(given) or part.endswith(given) for part in parts)):
         return 0.6
     return 0.5 * difflib.SequenceMatcher(None, _alike(values["ho_ten"]), "".join(parts), autojunk=False).ratio()
 
@@ -179,7 +203,7 @@ def _prepared(naming: Naming, subject: Subject) -> _Ready:
     name = checked_name(subject.name)
     if subject.kind not in KINDS:
         raise Refused("naming-no-kind", kind=subject.kind, known=" ".join(KINDS))
-    domain = addresses.normalise(f"a@{subject.domain or (naming.domains or ('',))[0]}")[2:]
+    domain = addresses.normalise(f"a@{subject.domain or next(iter(naming.domains), '')}")[2:]
     if not addresses.is_domain(domain):
         raise Refused("naming-no-domain", domain=domain)
     parent = _local_of(subject.parent)
@@ -192,7 +216,7 @@ def _prepared(naming: Naming, subject: Subject) -> _Ready:
         values |= {"cha": parent, "co_quan": parent}
     if subject.kind == PERSON:
         values |= forms.person_values(_person(name, subject.given)) | dict(_facts(subject))
-        return _Ready(tuple(form for form in some if form.needs <= values.keys()), values, domain, 0)
+        return _ready(some, values, domain, 0)
     unit = forms.unit_name(naming, subject.kind, name, parent)
     values |= forms.unit_values(naming, subject.kind, unit.rest)
     parent_kind = subject.parent_kind or _kind_of(naming, parent)
@@ -202,7 +226,14 @@ def _prepared(naming: Naming, subject: Subject) -> _Ready:
     if district := _local_of(subject.district):
         values["huyen"] = district
     some = [*_fixed(naming, subject.kind, unit), *(form for form in some if _concerns(form, unit, parent_kind))]
-    return _Ready(tuple(form for form in some if form.needs <= values.keys()), values, domain, len(unit.rest))
+    return _ready(some, values, domain, len(unit.rest))
+
+
+def _ready(some: Sequence[Form], values: Mapping[str, str], domain: str, syllables: int) -> _Ready:
+    known = values.keys()
+    usable = tuple(form for form in some if form.needs <= known)
+    lacking = () if usable else tuple(some)
+    return _Ready(usable, lacking, values, domain, syllables)
 
 
 def _person(name: str, given: str) -> PersonName:
@@ -257,7 +288,10 @@ def _fixed(naming: Naming, kind: str, unit: UnitName) -> list[Form]:
 
 
 def _needs(ready: _Ready) -> str:
-    return ", ".join(sorted({word for form in ready.forms for word in form.needs - ready.values.keys()}))
+    """What the forms lack, in words: the fewest that any of them lacks."""
+    nothing = frozenset({"ten_day_du"})  # "Phòng" and no more
+    lacking = min((form.needs - ready.values.keys() for form in ready.lacking), key=len, default=nothing)
+    return "; ".join(forms.VOCABULARY[word].doc for word in sorted(lacking))
 
 
 # ---- filling forms
@@ -303,7 +337,12 @@ def _run(naming: Naming, form: Form, ready: _Ready, start: int, count: int) -> d
 
 
 def _first_free(
-    naming: Naming, form: Form, ready: _Ready, some: dict[str, int], held: Mapping[str, str | None], taken: Taken
+    naming: Naming,
+    form: Form,
+    ready: _Ready,
+    some: dict[str, int],
+    held: Mapping[str, str | None],
+    taken: Taken | Collection[str],
 ) -> tuple[str, int] | None:
     count = _FIRST_NUMBERS
     while some and max(some.values()) < _MOST_NUMBERS:
@@ -312,21 +351,22 @@ def _first_free(
                 return address, number
         count *= 4
         some = _run(naming, form, ready, max(some.values()) + 1, count)
-        held = _held(taken(list(some)))
+        held = _held(taken, list(some))
     return None
 
 
 # ---- who holds what
 
 
-def _held(answer: Collection[str]) -> Mapping[str, str | None]:
+def _held(taken: Taken | Collection[str], asked: Sequence[str]) -> Mapping[str, str | None]:
+    answer = taken(asked) if callable(taken) else taken
     return answer if isinstance(answer, Mapping) else dict.fromkeys(answer)
 
 
 def _by_holder(made: Mapping[str, Form], head: str, held: Mapping[str, str | None]) -> list[tuple[str, Form]]:
     """Forms meant for what holds the first address come before those meant for other holders (rows 2.11, 2.12)."""
     kind = held.get(head)
-    if kind is None or kind == RESTING:
+    if kind not in KINDS:
         return list(made.items())
     return sorted(made.items(), key=lambda pair: bool(pair[1].if_taken_by) and kind not in pair[1].if_taken_by)
 
@@ -336,7 +376,7 @@ def _blocked(naming: Naming, address: str, held: Mapping[str, str | None]) -> st
     local, kind = address.partition("@")[0], held[address]
     if kind == RESTING:
         return say_in("vi", "naming-resting", local=local)
-    if kind and kind != PERSON:
+    if kind in KINDS and kind != PERSON:
         return say_in("vi", "naming-held-by", local=local, kind=naming.labels.get(kind, kind))
     return say_in("vi", "naming-held", local=local)
 

@@ -105,14 +105,17 @@ def names() -> list[str]:
 
 @cache
 def load(name: str) -> Profile:
-    """A profile that comes along. Raises `Refused`: no-such-profile, profile-…"""
-    if name not in names():
-        raise Refused("no-such-profile", name=name, known=", ".join(names()))
-    return load_file(folder() / f"{name}.toml")
+    """A profile by its name, or one of one's own by the path of its file. Raises `Refused`: no-such-profile,
+    profile-…"""
+    if name in names():
+        return load_file(folder() / f"{name}.toml")
+    if "/" in name or name.endswith(".toml"):
+        return load_file(Path(name))
+    raise Refused("no-such-profile", name=name, known=", ".join(names()))
 
 
 def load_file(path: Path) -> Profile:
-    """A profile of one's own, by its file. Raises `Refused`: no-such-profile, profile-…"""
+    """A profile by its file. Raises `Refused`: no-such-profile, profile-…"""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)

@@ -68,6 +68,7 @@ def compiled(chain: Chain, domains: tuple[str, ...]) -> Naming:
         shortened=words.shortened,
         dropped_at_end=tuple(sorted(_phrases(chain, ["naming", "dropped_at_end"], words), key=len, reverse=True)),
         type_words={kind: tuple(sorted(some, key=len, reverse=True)) for kind, some in type_words.items()},
+        type_starts=frozenset(phrase.texts[0] for some in type_words.values() for phrase in some),
         type_initials={kind: _initials(some[0], words) for kind, some in type_words.items() if some},
         prefixes={kind: some[0].local.partition("{")[0] for kind, some in made.items() if some and kind != PERSON},
         labels=labels,
