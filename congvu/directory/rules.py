@@ -395,12 +395,21 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Agency:
-    """Quản trị của cơ quan / administrators of agencies (rows 4.12, 8.16, 13.2)."""
+    """Quản trị của cơ quan / administrators of agencies (rows 1.5, 4.12, 8.16, 13.2)."""
 
     operator: Rule[str] = _key("Đơn vị vận hành / who operates the system", _OWN, silent=True)
     administrators: Rule[int] = _key("Số quản trị mỗi cơ quan / administrators of an agency", _OWN, low=1, high=100)
     rights: Rule[tuple[str, ...]] = _key("Quyền của quản trị cơ quan / their rights", _OWN, "stats", "reset", "lock")
     clerk_checks: Rule[int] = _key("Văn thư mở hộp thư, lần mỗi ngày / a clerk looks, times a day", _MORE, silent=True)
+    scope: Rule[tuple[str, ...]] = _key(
+        "Ai được cấp / who may have a mailbox",
+        _OWN,
+        *("canbo", "congchuc", "vienchuc", "nguoilaodong"),
+        silent=True,
+    )
+    serves_also: Rule[tuple[str, ...]] = _key(
+        "Phục vụ cả / bodies served besides the State's", _OWN, "party", "mass_organisations", silent=True
+    )
     leave_out: Rule[tuple[str, ...]] = _key(
         "Không thuộc đối tượng / who is left out", _OWN, "teachers", "health_staff", silent=True
     )
