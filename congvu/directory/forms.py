@@ -253,6 +253,7 @@ class UnitName:
     whole: tuple[Token, ...]
     rest: tuple[Token, ...]
     begins: Phrase | None  # the words of `if_name_begins` that it began with
+    above: str  # the kind of the unit above, when the name ended with that unit's name
 
 
 def initials(found: Sequence[Token]) -> str:
@@ -268,7 +269,7 @@ def unit_name(naming: Naming, kind: str, name: str, parent: str) -> UnitName:
     bare = name.isascii()
     whole = naming.shorten(found, bare)
     rest = whole
-    begins = None
+    begins, above = None, ""
     for form in naming.forms.get(kind, ()):
         for phrase in form.if_name_begins:
             if phrase.at(rest, 0, bare):
@@ -278,13 +279,13 @@ def unit_name(naming: Naming, kind: str, name: str, parent: str) -> UnitName:
             break
     rest = _without_type(naming, kind, rest, bare)
     if parent:
-        alone = _without_parent(naming, kind, rest, parent, bare)
+        alone, above = _without_parent(naming, kind, rest, parent, bare)
         rest = alone or (rest if kind in PLACES else [])  # the township of a district may bear its name
     for phrase in naming.dropped_at_end:
         if len(rest) > len(phrase) and phrase.at(rest, len(rest) - len(phrase), bare):
             rest = rest[: -len(phrase)]
             break
-    return UnitName(tuple(whole), tuple(rest), begins)
+    return UnitName(tuple(whole), tuple(rest), begins, above)
 
 
 def place_in(naming: Naming, name: str) -> str:
@@ -303,9 +304,9 @@ def _without_type(naming: Naming, kind: str, found: list[Token], bare: bool) -> 
     return found
 
 
-def _without_parent(naming: Naming, of: str, found: list[Token], parent: str, bare: bool) -> list[Token]:
-    """The end of a name that names the unit above: "Văn phòng *Sở Xây dựng*" under soxaydung; "Phòng Nội vụ *UBND
-    huyện Châu Phú*", but "Văn phòng UBND *huyện Châu Phú*"."""
+def _without_parent(naming: Naming, of: str, found: list[Token], parent: str, bare: bool) -> tuple[list[Token], str]:
+    """The name without its end that names the unit above, and the kind of that unit: "Văn phòng *Sở Xây dựng*" under
+    soxaydung; "Phòng Nội vụ *UBND huyện Châu Phú*", but "Văn phòng UBND *huyện Châu Phú*"."""
     above = parent.rpartition(".")[2]
     starts = range(len(found))
     for start in reversed(starts) if of == "vanphong" else starts:
@@ -318,11 +319,11 @@ def _without_parent(naming: Naming, of: str, found: list[Token], parent: str, ba
             spellings = {"".join(t.text for t in found[start:]), initials(found[start:])}
             spellings |= {_filled_alone(naming, kind, form, rest) for form in naming.forms.get(kind, ())}
             if above in spellings:
-                return found[:start]
+                return found[:start], kind
     for start in range(len(found)):  # "Trung tâm Văn hóa *Long Xuyên*" under longxuyen
         if "".join(t.text for t in found[start:]) == above:
-            return found[:start]
-    return found
+            return found[:start], ""
+    return found, ""
 
 
 def _filled_alone(naming: Naming, kind: str, form: Form, rest: Sequence[Token]) -> str:

@@ -219,7 +219,7 @@ def _prepared(naming: Naming, subject: Subject) -> _Ready:
         return _ready(some, values, domain, 0)
     unit = forms.unit_name(naming, subject.kind, name, parent)
     values |= forms.unit_values(naming, subject.kind, unit.rest)
-    parent_kind = subject.parent_kind or _kind_of(naming, parent)
+    parent_kind = subject.parent_kind or unit.above or _kind_of(naming, parent)
     if parent:
         values["cha_bo_loai"] = parent.removeprefix(naming.prefixes.get(parent_kind, "")) or parent
         values["huyen"] = parent
@@ -268,8 +268,12 @@ def _local_of(address: str) -> str:
 
 
 def _kind_of(naming: Naming, parent: str) -> str:
-    """What kind a local part seems to be of, by the type word that it begins with; "" when nothing tells."""
-    return next((k for k, word in naming.prefixes.items() if word and parent.startswith(word) and parent != word), "")
+    """What kind a local part seems to be of, by the type word that it begins with; "" when nothing tells. (Of `hoian`,
+    a commune, two letters would be left for a name: no type word.)"""
+    kinds = (
+        k for k, word in naming.prefixes.items() if word and parent.startswith(word) and len(parent) > len(word) + 2
+    )
+    return next(kinds, "")
 
 
 def _concerns(form: Form, unit: UnitName, parent_kind: str) -> bool:

@@ -92,6 +92,22 @@ def test_names_of_units_under_another(kind: str, name: str, parent: str, local: 
 
 
 @pytest.mark.parametrize(
+    ("name", "parent", "kind", "clause"),
+    [
+        ("Phòng Kinh tế", "sotttt", "", "2.9"),
+        ("Phòng Kinh tế", "hoian", "", "2.8"),
+        ("Phòng Kinh tế xã Sơn Kiên", "sonkien", "", "2.8"),
+        ("Phòng Kinh tế", "sonkien", "xa", "2.8"),
+        ("Phòng Kinh tế", "vinhgia", "", "2.8"),
+        ("Phòng Kinh tế Sở Nội vụ", "sonoivu", "", "2.9"),
+    ],
+)
+def test_offices_of_districts_and_of_departments(name: str, parent: str, kind: str, clause: str) -> None:
+    found = propose(AG, Subject("phong", name, parent, kind))[0]
+    assert (found.address, found.clause) == (f"kinhte.{parent}@angiang.gov.vn", clause)
+
+
+@pytest.mark.parametrize(
     ("name", "local"),
     [
         ("Nguyễn Thị Huệ", "nthue"),
