@@ -172,6 +172,13 @@ def test_a_province_may_be_stricter_than_the_floor_and_not_laxer() -> None:
         assert profile.parse(text.format(written).encode(), "tinh.toml").lock.inactive.value == applied
 
 
+def test_the_profile_of_the_paper_is_one() -> None:
+    text = (profile.folder().parent / "docs/naming.md").read_text("utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    found = profile.parse(example.encode(), "x.toml")
+    assert found.lock.wrong_passwords.own and found.naming.forms["person"][1].numbered and len(found.examples) == 1
+
+
 # ---- values
 
 
