@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import uvloop
 
@@ -41,8 +42,10 @@ from congvu.delivery.inbound import Inbound
 from congvu.directory import profile as profiles
 from congvu.mailstore import search
 from congvu.servers import pop3, smtp, smtp_replies
+from congvu.servers.http.api import Api
+from congvu.servers.http.server import serve_http
 from congvu.servers.imap import commands as imap
-from congvu.servers.listen import Listener, Places, serve_listener
+from congvu.servers.listen import Listener, Manners, Places, Session, serve_listener
 from congvu.servers.stream import Stream, Tls, load_tls
 
 BACKGROUND = "background"
@@ -283,41 +286,58 @@ async def _live(config: Config, data: Path, name: str, proofs: Proofs, life: int
 async def open_door(doorway: Doorway, services: Services, tls: Tls) -> Listener:
     """One listener of the configuration. Raises `Refused("port-not-free")` when its port cannot be had."""
     limits = services.config.limits
-    offered = tls if doorway.tls is Encryption.STARTTLS else None
-    manners = smtp_replies.manners(services.config.hostname)
+    bounds = _Bounds(
+        host=doorway.host,
+        port=doorway.port,
+        tls=tls if doorway.tls is Encryption.IMPLICIT else None,
+        connections=limits.connections,
+        per_ip=limits.connections_per_ip,
+        places=services.places,
+    )
+    try:
+        if doorway.protocol is Protocol.HTTP:
+            api = Api(services.config, services.db, services.clock, services.ids, services.doors)
+            return await serve_http(api.application(), **bounds)
+        session, manners = _session(doorway, services, tls if doorway.tls is Encryption.STARTTLS else None)
+        return await serve_listener(session, manners=manners, **bounds)
+    except OSError as error:
+        raise Refused("port-not-free", host=doorway.host, port=doorway.port, reason=error.strerror) from error
+
+
+class _Bounds(TypedDict):
+    """What every kind of listener takes."""
+
+    host: str
+    port: int
+    tls: Tls | None
+    connections: int
+    per_ip: int
+    places: Places
+
+
+def _session(doorway: Doorway, services: Services, offered: Tls | None) -> tuple[Session, Manners]:
+    """What runs on each connection of a listener, and what it says where it does not see the situation itself."""
     match doorway.protocol:
         case Protocol.IMAP:
-            manners = imap.MANNERS
 
             async def session(stream: Stream) -> None:
                 await imap.run(stream, services, offered)
 
+            return session, imap.MANNERS
         case Protocol.POP3:
-            manners = pop3.MANNERS
 
             async def session(stream: Stream) -> None:
                 await pop3.run(stream, services, offered)
 
-        case Protocol.SMTP | Protocol.SUBMISSION | Protocol.LMTP:
+            return session, pop3.MANNERS
+        case _:
             name = "mx" if doorway.protocol is Protocol.SMTP else doorway.protocol.value
             door = smtp.Door(name, offered, auth=doorway.protocol is Protocol.SUBMISSION)
 
             async def session(stream: Stream) -> None:
                 await smtp.run(stream, services, door)
 
-    try:
-        return await serve_listener(
-            session,
-            host=doorway.host,
-            port=doorway.port,
-            manners=manners,
-            tls=tls if doorway.tls is Encryption.IMPLICIT else None,
-            connections=limits.connections,
-            per_ip=limits.connections_per_ip,
-            places=services.places,
-        )
-    except OSError as error:
-        raise Refused("port-not-free", host=doorway.host, port=doorway.port, reason=error.strerror) from error
+            return session, smtp_replies.manners(services.config.hostname)
 
 
 async def build(config: Config, data: Path, worker: str, proofs: Proofs) -> Services:

@@ -64,7 +64,7 @@ def test_init(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     config = load(folder)
     assert config.domains == ("angiang.gov.vn",) and config.profile == "angiang_2016" and config.insecure_loopback
-    assert {e.port for e in config.listeners} == {21024, 21025, 21110, 21143, 21465, 21587, 21993, 21995}
+    assert {e.port for e in config.listeners} == {21024, 21025, 21110, 21143, 21443, 21465, 21587, 21993, 21995}
     assert config.tls.key.stat().st_mode & 0o077 == 0
     certificate = x509.load_pem_x509_certificate(config.tls.certificate.read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -73,7 +73,7 @@ def test_what_is_rendered_reads_back() -> None:
 def test_usual_listeners() -> None:
     high = usual_listeners(20000)
     assert Listener(Protocol.IMAP, "::1", 20993, Tls.IMPLICIT) in high
-    assert {each.port - 20000 for each in high} == {24, 25, 110, 143, 465, 587, 993, 995}
+    assert {each.port - 20000 for each in high} == {24, 25, 110, 143, 443, 465, 587, 993, 995}
     assert {each.host for each in high} == {"127.0.0.1", "::1"}
     usual = usual_listeners(None)
     assert Listener(Protocol.SMTP, "0.0.0.0", 25, Tls.STARTTLS) in usual

@@ -44,6 +44,7 @@ class Protocol(StrEnum):
     LMTP = "lmtp"  # letters from a server in front of this one
     IMAP = "imap"
     POP3 = "pop3"
+    HTTP = "http"  # the JSON API
 
 
 class Tls(StrEnum):
@@ -262,6 +263,9 @@ def parse(text: str, name: str = FILE) -> Config:
             r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)*[^\W_](?:[\w-]{0,61}[^\W_])?", domain
         ):
             raise Refused("config-bad-domain", place=name, domain=domain)
+    for listener in config.listeners:
+        if listener.protocol is Protocol.HTTP and listener.tls is Tls.STARTTLS:
+            raise Refused("config-no-starttls", place=f"{name} [[listener]]", port=listener.port)
     if not config.insecure_loopback:
         return config
     for listener in config.listeners:
@@ -367,6 +371,7 @@ _DOORS = (
     (Protocol.IMAP, 993, Tls.IMPLICIT),
     (Protocol.POP3, 110, Tls.STARTTLS),
     (Protocol.POP3, 995, Tls.IMPLICIT),
+    (Protocol.HTTP, 443, Tls.IMPLICIT),
 )
 
 

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from congvu.base.observe import log
 from congvu.servers.stream import Gone, Stopping, Stream, Tls, TooSlow
@@ -86,29 +87,72 @@ class Places:
         return self._left < MEMORY_KEPT
 
 
+class Peer(Protocol):
+    """One connection from its acceptance to its end."""
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Returns when the connection has ended; a cancellation ends it. The socket is the peer's to close."""
+        ...
+
+    def stop(self) -> None:
+        """Between two commands or requests the connection ends at once, else behind the one that is under way."""
+        ...
+
+
+class Talk:
+    """A connection on which a session reads and writes a `Stream`."""
+
+    def __init__(self, session: Session, manners: Manners, tls: Tls | None, ip: str, port: int) -> None:
+        self._session = session
+        self._manners = manners
+        self._tls = tls
+        self._stream = Stream(ip, port, tls)
+
+    async def serve(self, sock: socket.socket) -> None:
+        if await accepted(sock, lambda: self._stream, self._tls):
+            await hold_session(self._session, self._stream, self._manners)
+
+    def stop(self) -> None:
+        self._stream.stop()
+
+
+async def accepted(sock: socket.socket, protocol: Callable[[], asyncio.BaseProtocol], tls: Tls | None) -> bool:
+    """Gives a socket to its protocol, behind TLS when there is some; False when the peer left or speaks no TLS."""
+    try:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        context = None if tls is None else tls.context
+        await asyncio.get_running_loop().connect_accepted_socket(
+            protocol, sock, ssl=context, ssl_handshake_timeout=None if context is None else 30.0
+        )
+    except OSError:
+        sock.close()
+        return False
+    return True
+
+
 class Listener:
-    """Sockets on one port and the connections that came in by them. Made by `serve_listener`."""
+    """Sockets on one port and the connections that came in by them. `too_many`: what is said, before TLS only, to a
+    connection beyond the limits."""
 
     def __init__(
         self,
-        session: Session,
-        manners: Manners,
+        peer: Callable[[str, int], Peer],
+        too_many: bytes,
         sockets: Sequence[socket.socket],
-        tls: Tls | None,
         most: int,
         per_ip: int,
         places: Places,
     ) -> None:
-        self._session = session
-        self._manners = manners
+        self._peer = peer
+        self._too_many = too_many
         self._sockets = sockets
-        self._tls = tls
         self._most = most
         self._per_ip = per_ip
         self._places = places
         self._loop = asyncio.get_running_loop()
         self._from: dict[str | bytes, int] = {}
-        self._tasks: dict[asyncio.Task[None], Stream] = {}
+        self._tasks: dict[asyncio.Task[None], Peer] = {}
         self._open = True
         for listening in sockets:
             self._loop.add_reader(listening.fileno(), self._accept, listening)
@@ -150,16 +194,16 @@ class Listener:
         here = self._from.get(key, 0)
         full = len(self._tasks) >= self._most or self._places.full(self._loop.time())
         if full or (self._per_ip and here >= self._per_ip):
-            if self._tls is None:
+            if self._too_many:
                 with contextlib.suppress(OSError):
-                    sock.send(self._manners.too_many)
+                    sock.send(self._too_many)
             sock.close()
             return
         self._from[key] = here + 1
         self._places.taken += 1
-        stream = Stream(ip, port, self._tls)
-        task = self._loop.create_task(self._serve(stream, sock))
-        self._tasks[task] = stream
+        peer = self._peer(ip, port)
+        task = self._loop.create_task(peer.serve(sock))
+        self._tasks[task] = peer
 
         def done(finished: asyncio.Task[None]) -> None:
             del self._tasks[finished]
@@ -172,19 +216,6 @@ class Listener:
 
         task.add_done_callback(done)
 
-    async def _serve(self, stream: Stream, sock: socket.socket) -> None:
-        try:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            context = None if self._tls is None else self._tls.context
-            await self._loop.connect_accepted_socket(
-                lambda: stream, sock, ssl=context, ssl_handshake_timeout=None if context is None else 30.0
-            )
-        except OSError:  # left, or not a TLS client
-            sock.close()
-            return
-        await hold_session(self._session, stream, self._manners)
-
     async def drain(self, grace: float = 5.0) -> None:
         """Stops accepting, ends connections between two commands at once, gives the others `grace` seconds."""
         if self._open:
@@ -194,8 +225,8 @@ class Listener:
                 self._accept(listening)  # those who are already connected get told
                 self._loop.remove_reader(listening.fileno())
                 listening.close()
-        for stream in self._tasks.values():
-            stream.stop()
+        for peer in self._tasks.values():
+            peer.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         for task in list(self._tasks):
@@ -285,5 +316,14 @@ async def serve_listener(
 
     Several processes may listen on one port (SO_REUSEPORT). Raises `OSError` when the port cannot be had.
     """
-    sockets = await asyncio.get_running_loop().run_in_executor(None, _bind, host, port, backlog)
-    return Listener(session, manners, sockets, tls, connections, per_ip, places or Places())
+    sockets = await bind(host, port, backlog)
+
+    def talk(ip: str, peer_port: int) -> Talk:
+        return Talk(session, manners, tls, ip, peer_port)
+
+    return Listener(talk, manners.too_many if tls is None else b"", sockets, connections, per_ip, places or Places())
+
+
+async def bind(host: str, port: int, backlog: int = 1024) -> list[socket.socket]:
+    """Listening sockets for one port; several processes may have it (SO_REUSEPORT). Raises `OSError`."""
+    return await asyncio.get_running_loop().run_in_executor(None, _bind, host, port, backlog)
