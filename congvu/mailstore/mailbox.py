@@ -158,7 +158,10 @@ def get(tx: Tx, account_id: int, mailbox_id: int) -> Mailbox | None:
 def below(tx: Tx, account_id: int, name: str) -> list[int]:
     """The numbers of the mailboxes below a name."""
     rows = tx.all(
-        "SELECT id FROM mailbox WHERE account_id = ? AND substr(name, 1, ?) = ?", account_id, len(name) + 1, f"{name}/"
+        "SELECT id FROM mailbox WHERE account_id = ? AND substr(name, 1, CAST(? AS INTEGER)) = ?",
+        account_id,
+        len(name) + 1,
+        f"{name}/",
     )
     return [row[0] for row in rows]
 

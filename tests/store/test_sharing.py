@@ -27,8 +27,9 @@ from congvu.directory.people import Kind
 from congvu.directory.profile import Profile
 from congvu.mailstore import across, changes, check, mailbox, message, repair, rights, seen
 from congvu.mailstore.across import Place
+from congvu.mailstore.append import Adding
 from congvu.mailstore.changes import Kind as Change_
-from congvu.mailstore.message import DELETED, FLAGGED, SEEN, NewLetter, Op, Target
+from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Arrival, NewLetter, Op, Target
 from congvu.servers.imap.view import read_news
 
 NOW = 1_790_000_000
@@ -130,6 +131,47 @@ def test_who_may_do_something_else_now_is_told_to_look(office: Office) -> None:
     assert hinted(office, mailbox.delete, an, "a/b", NOW) == {an, binh}
     assert hinted(office, sharing.set_rights, office.an, box, "binh", Change.SET, "", NOW) == {an, binh}
     assert hinted(office, mailbox.subscribe, binh, INBOX, True) == {binh}
+
+
+def test_who_finds_something_below_a_mailbox(office: Office) -> None:
+    an, binh = office.an, office.binh
+    for name in ("a", "a/b", "ab", "c"):
+        office.do(mailbox.create, an.account_id, name, NOW)
+
+    def below(who: Who, name: str) -> bool:
+        seat = office.seat(who, name)
+        assert seat is not None
+        found: bool = office.db.read_now(office.sharing.has_children, who, seat)
+        return found
+
+    assert [below(an, name) for name in ("a", "a/b", "ab", "c")] == [True, False, False, False]
+    office.open(an, binh, "lr", "a")
+    assert not below(binh, f"{OTHERS}/an/a")  # rfc9051 6.3.9.5: not of those one may not know of
+    office.open(an, binh, "l", "a/b")
+    assert below(binh, f"{OTHERS}/an/a")
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_replacing_needs_rights_on_both_sides(office: Office, within: bool) -> None:
+    an, binh = office.an, office.binh
+    office.put(an)
+    office.do(mailbox.create, an.account_id, "to", NOW)
+    target = f"{OTHERS}/an/to" if within else "INBOX"
+    office.open(an, binh, "lri", "to")
+    number = office.ids.draw()
+    letter = NewLetter(number, Blob(number.to_bytes(32, "big"), 3, "nowhere"), b"", mime.scan(b"abc"))
+    adding = Adding(target, (Arrival(letter, 0, (), NOW),), (1, 1))
+    source = office.place(an, binh)
+    for rights_, code in [("", "no-permission"), ("lrt", "no-permission"), ("lre", "no-permission")]:
+        office.open(an, binh, rights_)
+        answer = office.do(office.sharing.append, binh, adding, NOW, source)
+        assert isinstance(answer, Refused) and answer.code == code
+    assert office.box(an).messages == 1
+    office.open(an, binh, "lrte")
+    added = office.do(office.sharing.append, binh, adding, NOW, source)
+    assert added.uid_validity and office.box(an).messages == 0
+    again = office.do(office.sharing.append, binh, adding, NOW, source)
+    assert isinstance(again, Refused) and again.code == "expunge-issued"
 
 
 # rights as words
