@@ -148,7 +148,8 @@ class Owner:
         digests, delivered = {}, {}
         for at in range(0, len(unread), 50):
             some = unread[at : at + 50]
-            bodies = {row.uid: row.body for row in await client.fetch(",".join(map(str, some)), "BODY.PEEK[]")}
+            # As BODY[] a NUL would be shown as another byte (rfc9051 9).
+            bodies = {row.uid: row.body for row in await client.fetch(",".join(map(str, some)), "BINARY.PEEK[]")}
             for uid in some:
                 body = bodies.get(uid)
                 if body is None or len(body) != rows[uid][2]:
