@@ -16,7 +16,7 @@ from congvu.base.failure import Refused
 from congvu.codec import mime
 from congvu.db import open_blobs
 from congvu.db.blobs import Blob
-from congvu.mailstore import message, sheets
+from congvu.mailstore import message, seen, sheets
 from congvu.mailstore.message import DELETED, FLAGGED, SEEN, Op
 from congvu.servers.imap import fetch, marks, search, sections
 from congvu.servers.stream import Gone
@@ -532,3 +532,22 @@ def test_long_lines_end_a_chunk_early(laid: Box, monkeypatch: pytest.MonkeyPatch
     laid.stream.most = 0
     assert laid.fetch("1:* (UID ENVELOPE)")[0] == whole
     assert laid.stream.most < len(whole) / 2
+
+
+def test_a_sheet_shows_each_reader_their_own_seen(laid: Box) -> None:
+    laid.db.write_now(seen.mark, 1, 1, 2, [2, 17], True)
+    view = laid.select()
+    view.reader = 2
+    out = laid.fetch("1:* (FLAGS UID ENVELOPE)")[0]
+    found = re.findall(rb"^\* \d+ FETCH \(FLAGS \(([^)]*)\) UID (\d+) ENVELOPE", out, re.MULTILINE)
+    assert len(found) == 20
+    assert [int(uid) for flags, uid in found if b"\\Seen" in flags] == [2, 17]
+
+
+def test_lines_by_uid_alone(laid: Box) -> None:
+    laid.enabled = ("UIDONLY",)
+    out = laid.fetch("1:* (BODYSTRUCTURE RFC822.SIZE UID)", by_uid=True)[0]
+    found = re.findall(rb"^\* (\d+) UIDFETCH \(UID (\d+) RFC822.SIZE \d+ BODYSTRUCTURE \(", out, re.MULTILINE)
+    assert [uid for uid, _ in found] == [uid for _, uid in found]
+    assert len(found) == 14  # those on sheets; the others come in the order asked for
+    assert out.count(b" UIDFETCH (BODYSTRUCTURE") == 6
