@@ -23,6 +23,7 @@ from typing import TypedDict
 
 import uvloop
 
+from congvu.actions import daily
 from congvu.actions.accounts import Doors
 from congvu.actions.mail import Mail
 from congvu.actions.proofs import Proofs
@@ -40,6 +41,7 @@ from congvu.db.engine import Database
 from congvu.db.wake import Wake
 from congvu.delivery.inbound import Inbound
 from congvu.directory import profile as profiles
+from congvu.directory.regulation import Regulation
 from congvu.mailstore import search
 from congvu.servers import pop3, smtp, smtp_replies
 from congvu.servers.http.api import Api
@@ -50,6 +52,7 @@ from congvu.servers.stream import Stream, Tls, load_tls
 
 BACKGROUND = "background"
 FILES = 1 << 18  # more than any process here will open
+Shared = tuple[Proofs, Proofs]  # passwords that were verified lately, and those that were wrong
 _DRAIN_SECONDS = 10  # what a busy session gets to finish its command
 _LOCK_SECONDS = 15.0  # longer than the workers of a parent that was killed take to drain
 _RESTART_PAUSE = 1.0  # a worker that dies at once is not restarted in a tight loop
@@ -67,6 +70,7 @@ class Services:
     wake: Wake
     doors: Doors
     inbound: Inbound
+    rules: Regulation
     mail: Mail
     places: Places
     sharing: Sharing
@@ -94,7 +98,7 @@ def serve(
         if prepare is not None:
             prepare()
         names = [f"w{n}" for n in range(config.workers or len(os.sched_getaffinity(0)))] + [BACKGROUND]
-        return _Parent(config, data, names, Proofs()).run(ready)
+        return _Parent(config, data, names, (Proofs(), Proofs())).run(ready)
 
 
 def begin(database: Database, now: float) -> list[str]:
@@ -147,7 +151,7 @@ def alone(data: Path) -> Iterator[None]:
 class _Parent:
     """The process that keeps the workers."""
 
-    def __init__(self, config: Config, data: Path, names: list[str], proofs: Proofs) -> None:
+    def __init__(self, config: Config, data: Path, names: list[str], proofs: Shared) -> None:
         self._config = config
         self._proofs = proofs
         self._data = data
@@ -223,7 +227,7 @@ class _Parent:
             os.waitpid(pid, 0)
 
 
-def _worker(config: Config, data: Path, name: str, proofs: Proofs, life: int, ready: int) -> int:
+def _worker(config: Config, data: Path, name: str, proofs: Shared, life: int, ready: int) -> int:
     """One worker's whole life; returns its exit code."""
     try:
         start_logging()
@@ -250,7 +254,7 @@ def _worker(config: Config, data: Path, name: str, proofs: Proofs, life: int, re
     return 0
 
 
-async def _live(config: Config, data: Path, name: str, proofs: Proofs, life: int, ready: int) -> None:
+async def _live(config: Config, data: Path, name: str, proofs: Shared, life: int, ready: int) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -258,11 +262,14 @@ async def _live(config: Config, data: Path, name: str, proofs: Proofs, life: int
     loop.add_reader(life, ending.set)
     services = await build(config, data, name, proofs)
     listeners: list[Listener] = []
-    indexing: asyncio.Task[None] | None = None
+    tasks: list[asyncio.Task[None]] = []
     try:
         if name == BACKGROUND:
-            indexing = asyncio.create_task(search.Indexer(services.db, services.blobs).run())
+            tasks.append(asyncio.create_task(search.Indexer(services.db, services.blobs).run()))
+            work = daily.Daily(services.db, services.rules, services.clock, config.daily_hour)
+            tasks.append(asyncio.create_task(work.run()))
         else:
+            tasks.append(asyncio.create_task(services.doors.presence.run()))
             tls = load_tls(config.tls.certificate, config.tls.key)
             for doorway in config.listeners:
                 listeners.append(await open_door(doorway, services, tls))
@@ -273,10 +280,10 @@ async def _live(config: Config, data: Path, name: str, proofs: Proofs, life: int
     finally:
         loop.remove_reader(life)
         await asyncio.gather(*(listener.drain(_DRAIN_SECONDS) for listener in listeners))
-        if indexing is not None:
-            indexing.cancel()
+        for task in tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await indexing
+                await task
         services.wake.close()
         services.doors.close()
         services.blobs.close()
@@ -340,8 +347,8 @@ def _session(doorway: Doorway, services: Services, offered: Tls | None) -> tuple
             return session, smtp_replies.manners(services.config.hostname)
 
 
-async def build(config: Config, data: Path, worker: str, proofs: Proofs) -> Services:
-    """The objects of one worker; `proofs` is what its neighbours share with it."""
+async def build(config: Config, data: Path, worker: str, proofs: Shared) -> Services:
+    """The objects of one worker; `proofs` is what its neighbours share with it: right passwords and wrong ones."""
     clock = SystemClock()
     ids = Identifiers(clock)
     wake = Wake(data / "run", worker)
@@ -349,7 +356,9 @@ async def build(config: Config, data: Path, worker: str, proofs: Proofs) -> Serv
         await wake.start()
     db = open_database(config.database.url, data=data, committed=wake.tell)
     blobs = open_blobs(config.blobs.url, data=data, worker=worker, known=known_in(db))
-    doors = Doors(db, clock, config, proofs)
+    rules = Regulation(profiles.load(config.profile))
+    locking = None if config.insecure_loopback else rules
+    doors = Doors(db, clock, config, proofs[0], rules=locking, tried=proofs[1])
     return Services(
         config=config,
         clock=clock,
@@ -358,7 +367,8 @@ async def build(config: Config, data: Path, worker: str, proofs: Proofs) -> Serv
         blobs=blobs,
         wake=wake,
         doors=doors,
-        inbound=Inbound(db, blobs, clock, ids, config),
+        inbound=Inbound(db, blobs, clock, ids, config, locking),
+        rules=rules,
         mail=Mail(db, blobs, clock, ids),
         places=Places(),
         sharing=Sharing(config, profiles.load(config.profile)),

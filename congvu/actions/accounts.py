@@ -15,8 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv6Address, ip_address
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
+from congvu.actions import lifecycle as acts
+from congvu.actions import own_secrets
+from congvu.actions.presence import Presence
 from congvu.actions.proofs import Proofs
 from congvu.base.clock import Clock, Identifiers
 from congvu.base.config import Config
@@ -26,14 +29,16 @@ from congvu.base.turns import Turns
 from congvu.codec.sasl import ScramKeys, parse_keys
 from congvu.db import audit
 from congvu.db.engine import Database, Tx
-from congvu.directory import addresses, credentials, entries, lifecycle, people, units
+from congvu.directory import addresses, credentials, entries, lifecycle, passwords, people, roles, units
 from congvu.directory.addresses import Held
 from congvu.directory.credentials import Stored
 from congvu.directory.entries import Contact
-from congvu.directory.lifecycle import Act, State
+from congvu.directory.lifecycle import Act, Reason, State
 from congvu.directory.people import Account, Kind, Person, Post, split_name
 from congvu.directory.profile import Profile
-from congvu.mailstore import mailbox, rights
+from congvu.directory.regulation import Regulation
+from congvu.directory.roles import Actor
+from congvu.mailstore import mailbox
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -41,11 +46,22 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who has proved to be whom. `address`: the one given at sign-in, in full."""
+    """Who has proved to be whom. `address`: the one given at sign-in, in full; `epoch`: the session is good while the
+    account has this one."""
 
     account_id: int
     address: str
     name: str
+    epoch: int = 0
+
+
+class Present(Protocol):
+    """Who has signed in, as much of it as keeps a session."""
+
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
 
 
 _MOST_COUNTED = 100_000  # counters of failures; beyond it the oldest is forgotten
@@ -54,17 +70,26 @@ _REST = 50  # renewing rests so many times as long as it worked: it takes a fift
 _MOST_WAITING = 1_000  # sign-ins that wait for a core: half a minute's work of one …
 _MOST_OF_ONE = 400  # … and those of one network: the rest is for others
 _LOOKS = 2  # sign-ins that ask the database at a time: of hundreds that come at once others' reads notice nothing
+_SAME_WRONG = 86_400.0  # seconds for which one wrong password, tried again and again by a telephone, counts once
 
 
 TokenJudge = Callable[[str, Secret], Awaitable[bool]]  # address in full, token → does it speak for the address?
 
 
 class Doors:
-    """Sign-in for every protocol of one process. Failures are counted in its memory; what was proved is remembered by
-    all that share `proofs`."""
+    """Sign-in for every protocol of one process. How long an answer is put off is counted in its memory, by network;
+    wrong passwords in a row in the database, by account (row 4.2). What was proved is remembered by all that share
+    `proofs`, and what was wrong by all that share `tried`. `rules` None: nobody is locked."""
 
     def __init__(
-        self, db: Database, clock: Clock, config: Config, proofs: Proofs, tokens: TokenJudge | None = None
+        self,
+        db: Database,
+        clock: Clock,
+        config: Config,
+        proofs: Proofs,
+        tokens: TokenJudge | None = None,
+        rules: Regulation | None = None,
+        tried: Proofs | None = None,
     ) -> None:
         self._db = db
         self._tokens = tokens  # whoever gives out tokens; a province's sign-on comes with its own issue
@@ -80,6 +105,10 @@ class Doors:
         self._to_renew: dict[int, tuple[Held, Stored, Secret]] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._failures = _Failures(clock, config)
+        self._rules = rules
+        self._tried = tried or Proofs()
+        self._counting: set[asyncio.Task[None]] = set()
+        self.presence = Presence(db, clock)
 
     def close(self) -> None:
         """Ends the threads; call when the servers have stopped. Keys not yet renewed wait for the next sign-in."""
@@ -88,9 +117,16 @@ class Doors:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def sign_in(self, login: str, password: Secret, ip: str) -> SignedIn:
-        """Who this is. Raises `Refused`: bad-credentials, account-locked; `NotNow`: too-many-attempts, too-busy."""
+        """Who this is. Raises `Refused`: bad-credentials, account-locked, password-must-change, password-too-old;
+        `NotNow`: too-many-attempts, too-busy."""
         address = self._full(login)
-        held, stored = await self._look(address, ip)
+        found = await self._proved_by(address, password, ip)
+        return await self._admit(found, ip, address)
+
+    async def _proved_by(self, address: str, password: Secret, ip: str) -> "_Found | None":
+        """What is known of the login, whose password this is. Raises `Refused("bad-credentials")` and `NotNow`."""
+        found = await self._look(address, ip)
+        held, stored = (found.held, found.stored) if found else (None, None)
         # The key is bound to the stored hash, so a changed password forgets what was remembered of the old one.
         proof = self._proof(held, stored, password)
         if not self._proofs.known(proof, self._clock.now()):
@@ -99,9 +135,70 @@ class Doors:
                 self._failures.note(ip, address)
                 # What was typed as an unknown login may well be a password: it is not written down.
                 log.info("sign-in failed: %s from %s", address if held else "unknown login", printable(ip, 60))
+                if found is not None and found.stored is not None and self._counts(found):
+                    wrong = self._proofs.proof(f"wrong {found.held.account_id} {found.stored.hash}", password.reveal())
+                    if not self._tried.known(wrong, self._clock.now()):
+                        self._tried.remember(wrong, self._clock.now(), self._clock.now() + _SAME_WRONG)
+                        await self._count(found.held, ip)
                 raise Refused("bad-credentials")
+        return found
+
+    def _counts(self, found: "_Found") -> bool:
+        return self._rules is not None and lifecycle.may(found.held.state, Act.SIGN_IN)
+
+    async def _count(self, held: Held, ip: str) -> None:
+        """One more wrong password in a row; the one too many locks the account."""
+        if self._rules is None:
+            return
+        try:
+            if await self._db.write(_wrong, self._rules, held.account_id, ip, self._clock.now()):
+                log.warning("account %d locked: too many wrong passwords in a row", held.account_id)
+        except NotNow as trouble:
+            log.warning("account %d: a wrong password not counted: %s", held.account_id, trouble.code)
+
+    async def _admit(self, found: "_Found | None", ip: str, address: str) -> SignedIn:
+        """Whoever has the right password hears what stands in the way; nobody else does."""
         self._failures.forget(ip, address)
-        return _admitted(held)
+        known = _admitted(found)
+        if found is not None and found.stored is not None and found.stored.wrong:
+            try:
+                await self._db.write(credentials.forget_wrong, known.account_id)
+            except NotNow as trouble:  # who has the right password is not kept out for that
+                log.warning("account %d: wrong passwords not forgotten: %s", known.account_id, trouble.code)
+        if found is not None:
+            self.presence.saw(known.account_id, found.seen_day)
+        return known
+
+    def present(self, known: "Present", end: Callable[[str], None]) -> Callable[[], None]:
+        """A session begins; `end` is called with a word of the catalogue when it has to end. To be called at its end:
+        what is returned."""
+        return self.presence.enter(known.account_id, known.epoch, end)
+
+    async def change_own_password(self, login: str, old: Secret, new: Secret, ip: str) -> None:
+        """The way out of `password-must-change`, and open to everybody; all sessions end.
+
+        Raises as `sign_in`, besides what stands in its way there, and `Refused`: password-same, password-reused,
+        password-changed-meanwhile, bad-password, and what `passwords.check` does.
+        """
+        address = self._full(login)
+        found = await self._proved_by(address, old, ip)
+        if found is None or found.stored is None or not lifecycle.may(found.held.state, Act.SIGN_IN):
+            raise Refused("account-locked")
+        if found.stored.must_change == lifecycle.CLOSED:
+            raise Refused("account-locked")
+        self._failures.forget(ip, address)
+        if new.reveal() == old.reveal():
+            raise Refused("password-same")
+        credentials.checked_password(new)
+        number = found.held.account_id
+        demands, holder, hashes = await self._db.read(own_secrets.asked, self._rules, number)
+        passwords.check(new, demands, holder)
+        if await self._thread(passwords.is_reused, new, hashes, demands.history, credentials.verify):
+            raise Refused("password-reused", count=demands.history)
+        made = await self._thread(credentials.make, new)
+        await self._db.write(
+            own_secrets.replace_own, number, found.stored.hash, made, demands.history, ip, self._clock.now()
+        )
 
     async def scram_keys(self, login: str, ip: str = "") -> ScramKeys:
         """The keys of a login; invented but lasting ones when there are none, so that asking tells nothing.
@@ -110,12 +207,12 @@ class Doors:
         """
         address = self._full(login)
         self._failures.check(ip, address)
-        held, stored = await self._look(address, ip)
-        if held is not None and stored is not None and stored.scram is not None:
+        found = await self._look(address, ip)
+        if found is not None and found.stored is not None and found.stored.scram is not None:
             try:
-                return parse_keys(stored.scram)
+                return parse_keys(found.stored.scram)
             except ValueError:
-                log.error("account %d: unreadable SCRAM keys", held.account_id)
+                log.error("account %d: unreadable SCRAM keys", found.held.account_id)
         salt, key, server = (
             hmac.digest(self._fake, f"{use} {address}".encode("utf-8", "replace"), "sha256") for use in ("s", "k", "v")
         )
@@ -138,16 +235,30 @@ class Doors:
     async def signed_in(self, login: str, ip: str = "") -> SignedIn:
         """Who this is, after a SCRAM proof. Raises as `sign_in`."""
         address = self._full(login)
-        held, _ = await self._look(address, ip)
-        self._failures.forget(ip, address)
-        return _admitted(held)
+        return await self._admit(await self._look(address, ip), ip, address)
 
     def failed(self, login: str, ip: str) -> None:
         """Counts a SCRAM exchange that proved nothing."""
-        self._failures.note(ip, self._full(login))
+        address = self._full(login)
+        self._failures.note(ip, address)
         log.info("sign-in by SCRAM failed from %s", printable(ip, 60))
+        if self._rules is not None:
+            task = asyncio.ensure_future(self._failed(address, ip))
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
 
-    async def _look(self, address: str, ip: str) -> tuple[Held | None, Stored | None]:
+    async def _failed(self, address: str, ip: str) -> None:
+        found = await self._look(address, ip)
+        if found is not None and found.stored is not None and self._counts(found):
+            await self._count(found.held, ip)
+
+    async def counted(self) -> None:
+        """Waits until what is counted behind the answers has been; for tests."""
+        while self._counting:
+            await asyncio.wait(self._counting)
+        await self.presence.flush()
+
+    async def _look(self, address: str, ip: str) -> "_Found | None":
         async with self._looks.turn(_network(ip)):
             return await self._db.look(_look, address)
 
@@ -243,18 +354,63 @@ def _renewed(stored: Stored, password: Secret) -> Stored:
     return Stored(hash_, credentials.scram_keys(password))
 
 
-def _look(tx: Tx, address: str) -> tuple[Held | None, Stored | None]:
-    held = addresses.exact(tx, address)
-    return held, credentials.get(tx, held.account_id) if held else None
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a door looks at."""
+
+    held: Held
+    stored: Stored | None
+    epoch: int
+    seen_day: int
 
 
-def _admitted(held: Held | None) -> SignedIn:
-    """Only whoever has the right password hears that an account is locked."""
-    if held is None:
+def _look(tx: Tx, address: str) -> _Found | None:
+    text = addresses.normalise(address)
+    row = tx.one(
+        "SELECT account.id, account.state, account.name, account.epoch, account.seen_day, credential.hash,"
+        " credential.scram, credential.must_change, credential.wrong FROM address"
+        " JOIN account ON account.id = address.account_id"
+        " LEFT JOIN credential ON credential.account_id = account.id WHERE address.address = ? AND address.rests = 0",
+        text,
+    )
+    if row is None:
+        return None
+    number, state, name, epoch, seen_day, *secret = row
+    stored = Stored(*secret) if secret[0] is not None else None
+    return _Found(Held(number, State(state), text, name), stored, epoch, seen_day)
+
+
+def _wrong(tx: Tx, rules: Regulation, account_id: int, ip: str, now: float) -> bool:
+    """Counts; is the account locked by it? (row 4.2)"""
+    limit = rules.rules(rules.of_account(tx, account_id)).wrong_passwords
+    wrong = credentials.count_wrong(tx, account_id)
+    if limit is None or wrong <= limit:
+        return False
+    row = tx.one("SELECT state FROM account WHERE id = ?", account_id)
+    if row is None or row[0] != State.ACTIVE:
+        return False
+    acts.take_step(tx, account_id, State.LOCKED, now, Reason.WRONG_PASSWORDS)
+    facts = {"wrong": wrong, "limit": limit}
+    system = Actor("congvu", peer=ip)
+    roles.note(tx, system, "account.lock", now, on=account_id, why=Reason.WRONG_PASSWORDS, facts=facts)
+    return True
+
+
+def _admitted(found: _Found | None) -> SignedIn:
+    """Only whoever has the right password hears that an account is locked, or that its password must be changed."""
+    if found is None:
         raise Refused("bad-credentials")
+    held = found.held
     if not lifecycle.may(held.state, Act.SIGN_IN):
         raise Refused("account-locked")
-    return SignedIn(held.account_id, held.address, held.name)
+    match found.stored.must_change if found.stored is not None else 0:  # row 3.9: by no protocol
+        case lifecycle.MUST_CHANGE:
+            raise Refused("password-must-change")
+        case lifecycle.TOO_OLD:
+            raise Refused("password-too-old")
+        case lifecycle.CLOSED:
+            raise Refused("account-locked")
+    return SignedIn(held.account_id, held.address, held.name, found.epoch)
 
 
 def _lasting_key(config: Config) -> bytes:
@@ -372,21 +528,6 @@ def add_accounts(
     return numbers
 
 
-def set_password(tx: Tx, who: str, address: str, credential: Stored, now: float) -> None:
-    """A new secret. Raises `Refused("no-such-account")`."""
-    held = must_hold(tx, address)
-    credentials.put(tx, held.account_id, credential, now)
-    audit.record(tx, who, "account.password", {"address": held.address}, now)
-
-
-def change_state(tx: Tx, who: str, address: str, to: State, why: str, now: float) -> None:
-    """One step of the lifecycle. Raises `Refused`: no-such-account, no-such-step."""
-    held = must_hold(tx, address)
-    people.set_state(tx, held.account_id, to)
-    rights.hint(tx, held.account_id)  # who has a mailbox open that is no longer theirs to read hears it now
-    audit.record(tx, who, f"account.{to.value}", {"address": held.address, "from": held.state.value, "why": why}, now)
-
-
 def must_hold(tx: Tx, address: str) -> Held:
     held = addresses.exact(tx, address)
     if held is None:
@@ -398,6 +539,7 @@ def furnish(tx: Tx, config: Config, profile: Profile, ids: Identifiers, now: flo
     """What every mail domain must have (rfc5321 4.5.1, rfc2142 4): postmaster@, and abuse@ beside it; and what accounts
     and units from older versions lack. May run again."""
     units.fold_missing(tx)
+    people.begun_since(tx, now)
     people.name_missing(tx)
     entries.fill_missing(tx)
     for domain in config.domains:

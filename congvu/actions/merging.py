@@ -15,7 +15,7 @@ from email.utils import format_datetime, formataddr, make_msgid
 from enum import StrEnum
 from typing import Any
 
-from congvu.actions import accounts
+from congvu.actions import accounts, lifecycle
 from congvu.actions.accounts import NewAccount
 from congvu.base.clock import Clock, Identifiers
 from congvu.base.failure import Refused
@@ -24,7 +24,7 @@ from congvu.codec import mime
 from congvu.db.blobs import Blob, BlobKeeper
 from congvu.db.engine import Database, Tx
 from congvu.directory import addresses, entries, merging, people, roles, units
-from congvu.directory.lifecycle import State
+from congvu.directory.lifecycle import CLOSED, Reason, State
 from congvu.directory.merging import Act, Holder, Order, Step, World
 from congvu.directory.people import Kind
 from congvu.directory.profile import Profile
@@ -409,7 +409,7 @@ def _box(tx: Tx, work: _Work, who: Actor, step: Kept) -> Mapping[str, Any]:
 
 def _unbox(tx: Tx, work: _Work, step: Kept) -> None:
     """What came into it stays; its address receives nothing any more."""
-    people.set_state(tx, step.undo["account"], State.REVOKED)
+    lifecycle.take_step(tx, step.undo["account"], State.REVOKED, work.now, Reason.DISSOLVED)
     addresses.lay_to_rest(tx, [step.facts["address"]], work.now + TAKE_BACK_DAYS * 86400)
 
 
@@ -459,8 +459,8 @@ def _close(tx: Tx, work: _Work, who: Actor, step: Kept) -> Mapping[str, Any]:
     f = step.facts
     account_id, heir = f["account"], people.box_of(tx, f["unit"])
     row = tx.one("SELECT must_change FROM credential WHERE account_id = ?", account_id)
-    tx.run("UPDATE credential SET must_change = 1 WHERE account_id = ?", account_id)
-    tx.run("UPDATE account SET epoch = epoch + 1 WHERE id = ?", account_id)
+    tx.run("UPDATE credential SET must_change = ? WHERE account_id = ?", CLOSED, account_id)
+    people.end_sessions(tx, account_id, work.now)
     undo: dict[str, Any] = {"must_change": row[0] if row else 0}
     if heir is None or heir.id == account_id:
         return undo

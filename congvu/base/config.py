@@ -220,6 +220,11 @@ class Config:
         "IMAP's UNAUTHENTICATE: a program that serves many people (webmail) keeps its connection for the next one.",
         True,
     )
+    daily_hour: int = _key(
+        "Hour of the day (Vietnam) from which the day's work by the clock is done: locks, deletions, notices.",
+        2,
+        high=23,
+    )
     workers: int = _key(
         "Worker processes; 0 means one a core, each bound to its own; a number leaves them unbound.", 0, high=1024
     )

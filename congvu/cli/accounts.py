@@ -1,5 +1,7 @@
-"""`congvu account add | password | import | list`: mailboxes by the operator's hand."""
+"""`congvu account add | password | import | list`: mailboxes by the operator's hand. What happens to them later:
+`lives`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,11 @@ from congvu.base.observe import printable
 from congvu.base.texts import say
 from congvu.cli.common import WHO, Data, PasswordStdin, opened, read_password, show_password
 
+MustChange = Annotated[
+    bool,
+    typer.Option("--must-change", help="Không dùng được trước khi chủ tài khoản đổi / opens nothing until changed."),
+]
+
 app = typer.Typer(help="Tài khoản: cấp mới, nhập danh sách, xem / accounts.", no_args_is_help=True)
 
 
@@ -22,6 +29,7 @@ def account_add(
     name: Annotated[str, typer.Option("--name", help="Họ và tên, hoặc tên đơn vị / name of the person or unit.")],
     kind: Annotated[str, typer.Option("--kind", help="person, organisation, unit, functional")] = "person",
     password_stdin: PasswordStdin = False,
+    must_change: MustChange = False,
 ) -> None:
     """Cấp mới một tài khoản; không có --password-stdin thì sinh mật khẩu và in một lần / add an account."""
     from congvu.actions import accounts
@@ -34,7 +42,8 @@ def account_add(
         raise Refused("no-such-kind", kind=kind, known=", ".join(Kind))
     full, clean = accounts.checked(config, address, name)
     password = read_password() if password_stdin else credentials.invent_password()
-    new = accounts.NewAccount(full, clean, credentials.make(password), Kind(kind))
+    secret = replace(credentials.make(password), must_change=int(must_change))
+    new = accounts.NewAccount(full, clean, secret, Kind(kind))
     clock = SystemClock()
     with opened(config, data) as database:
         database.write_now(
@@ -48,16 +57,22 @@ def account_add(
 
 @app.command("password")
 def account_password(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS")], data: Data, password_stdin: PasswordStdin = False
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    data: Data,
+    password_stdin: PasswordStdin = False,
+    must_change: MustChange = False,
 ) -> None:
     """Đặt lại mật khẩu / set a new password."""
-    from congvu.actions import accounts
+    from congvu.actions import lifecycle
     from congvu.directory import credentials
+    from congvu.directory.roles import Actor
 
     config = configuration.load(data)
     password = read_password() if password_stdin else credentials.invent_password()
+    change = lifecycle.reset_password if must_change else lifecycle.set_password
     with opened(config, data) as database:
-        database.write_now(accounts.set_password, WHO, address, credentials.make(password), SystemClock().now())
+        number = database.read_now(lifecycle.number_of, address)
+        database.write_now(change, Actor(WHO), number, credentials.make(password), SystemClock().now())
     if not password_stdin:
         show_password(address, password)
 

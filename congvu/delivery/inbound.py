@@ -3,7 +3,8 @@
 Promises: `take` returns only after the letter's bytes and all its rows are on disk; what was received is stored as it
 came.
 Must never accept for an address that nobody holds, relay for a stranger, or let a person write under another's name
-(row 8.3: no seizing of others' addresses).
+(row 8.3: no seizing of others' addresses). Who sends more letters outside than the profile allows is locked, and the
+letter that was too many is refused (row 4.3).
 """
 
 import asyncio
@@ -21,8 +22,9 @@ from congvu.codec import mime
 from congvu.db.blobs import Blob, BlobKeeper, Spool, keep
 from congvu.db.engine import Database, Duplicate, Tx
 from congvu.delivery import queue
-from congvu.directory import addresses, lifecycle
-from congvu.mailstore import arrivals, mailbox, message
+from congvu.directory import addresses, lifecycle, sent
+from congvu.directory.regulation import Regulation
+from congvu.mailstore import arrivals, mailbox, message, rights
 
 # From so many local recipients on, a letter's text is indexed once for all of them: the index then grows with the
 # letters and not with the readers of every circular, while a search still reads few postings of others.
@@ -40,6 +42,9 @@ class SignedIn(Protocol):
 
     @property
     def address(self) -> str: ...
+
+    @property
+    def epoch(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class _Ready:
     accounts: tuple[int, ...]
     ids: Identifiers
     now: float
+    rules: Regulation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,16 @@ def decide(facts: Facts) -> None:
 class Inbound:
     """The way in of one process."""
 
-    def __init__(self, db: Database, blobs: BlobKeeper, clock: Clock, ids: Identifiers, config: Config) -> None:
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobKeeper,
+        clock: Clock,
+        ids: Identifiers,
+        config: Config,
+        rules: Regulation | None = None,
+    ) -> None:
+        self._rules = rules  # None: nobody sends too many
         self._db = db
         self._blobs = blobs
         self._clock = clock
@@ -129,11 +144,11 @@ class Inbound:
 
     async def may_send(self, peer: Peer, sender: str) -> None:
         """MAIL FROM: a person uses an own address or none (rfc8098 3: a read receipt has the null sender; its From is
-        looked at in any case), a stranger any. Raises `Refused("not-your-address")`."""
-        if peer.signed_in is None or not sender:
+        looked at in any case), a stranger any. Raises `Refused`: not-your-address, sender-locked."""
+        if peer.signed_in is None:
             return
-        own = await self._db.look(addresses.of_account, peer.signed_in.account_id)
-        if not addresses.is_own(own, sender):
+        own = await self._db.look(_own_addresses, peer.signed_in)
+        if sender and not addresses.is_own(own, sender):
             raise Refused("not-your-address", address=printable(sender))
 
     async def may_receive(self, peer: Peer, sender: str, wanted: Sequence[str]) -> list[Recipient | Refused | NotNow]:
@@ -147,8 +162,9 @@ class Inbound:
     async def take(self, letter: Arriving) -> list[Refused | NotNow | None]:
         """Keeps a letter for its recipients; an answer for each, in order, None meaning kept.
 
-        Raises `Refused` (mail-loop, from-missing, from-unclear, not-your-address) or `NotNow` (disk-full,
-        storage-trouble) for the letter as a whole: then nothing of it is kept.
+        Raises `Refused` (mail-loop, from-missing, from-unclear, not-your-address, sender-locked) or `NotNow`
+        (disk-full, storage-trouble) for the letter as a whole: then nothing of it is kept. Likewise when each answer
+        is `Refused("sent-too-many")`.
         """
         content = letter.spool.buffer()
         if isinstance(content, bytes):
@@ -158,7 +174,7 @@ class Inbound:
         person = letter.peer.signed_in
         own = None
         if person is not None:
-            own = await self._db.look(addresses.of_account, person.account_id)
+            own = await self._db.look(_own_addresses, person)
         clear, authors = (True, ()) if person is None else _authors(content, scan)
         decide(Facts(_hops(content, scan), own, scan.from_addresses, authors, clear))
         now = self._clock.now()
@@ -176,7 +192,7 @@ class Inbound:
                     self._blobs,
                     [letter.spool],
                     _keep,
-                    _Ready(letter, letter_id, prefix, seen, accounts, self._ids, now),
+                    _Ready(letter, letter_id, prefix, seen, accounts, self._ids, now, self._rules),
                     alone=len(accounts) >= SHARED_FROM,
                 )
                 break
@@ -276,6 +292,20 @@ def _may_receive(tx: Tx, config: Config, signed_in: bool, wanted: list[str]) -> 
 
 def _keep(tx: Tx, waiting: list[tuple[list[Blob], _Ready]]) -> list[list[Refused | NotNow | None]]:
     """All rows of the letters that wait."""
+    too_many = _too_many(tx, [of for _, of in waiting])
+    answers: dict[int, list[Refused | NotNow | None]] = {
+        of.letter_id: [too_many[of.letter_id]] * len(of.letter.recipients)
+        for _, of in waiting
+        if of.letter_id in too_many
+    }
+    kept = [pair for pair in waiting if pair[1].letter_id not in too_many]
+    if kept:
+        for (_, of), each in zip(kept, _keep_all(tx, kept), strict=True):
+            answers[of.letter_id] = each
+    return [answers[of.letter_id] for _, of in waiting]
+
+
+def _keep_all(tx: Tx, waiting: list[tuple[list[Blob], _Ready]]) -> list[list[Refused | NotNow | None]]:
     deliveries = [
         arrivals.Delivery(
             message.NewLetter(of.letter_id, blobs[0], of.prefix, of.scan, shared=len(of.accounts) >= SHARED_FROM),
@@ -292,6 +322,40 @@ def _keep(tx: Tx, waiting: list[tuple[list[Blob], _Ready]]) -> list[list[Refused
         [None if r.account_id is None else why.get(r.account_id) for r in of.letter.recipients]
         for (_, of), why in zip(waiting, refused, strict=True)
     ]
+
+
+def _own_addresses(tx: Tx, person: SignedIn) -> tuple[str, ...]:
+    """The addresses under which somebody who signed in may write, as of now. Raises `Refused("sender-locked")`: the
+    session has not heard yet that it is over."""
+    rows = tx.all(
+        "SELECT address.address, account.state, account.epoch FROM account JOIN address"
+        " ON address.account_id = account.id AND address.rests = 0 WHERE account.id = ?"
+        " ORDER BY address.is_primary DESC, address.address",
+        person.account_id,
+    )
+    if not rows or not lifecycle.may(lifecycle.State(rows[0][1]), lifecycle.Act.SEND) or rows[0][2] != person.epoch:
+        raise Refused("sender-locked")
+    return tuple(address for address, _, _ in rows)
+
+
+def _too_many(tx: Tx, waiting: list[_Ready]) -> dict[int, Refused]:
+    """Counts what people send outside; the letters that are too many, each with its refusal. The first of them locks
+    its sender (row 4.3), in this transaction."""
+    refused: dict[int, Refused] = {}
+    for of in waiting:
+        person = of.letter.peer.signed_in
+        outside = sum(r.account_id is None for r in of.letter.recipients)
+        if person is None or of.rules is None or not outside:
+            continue
+        rules = of.rules.rules(of.rules.of_account(tx, person.account_id))
+        if rules.burst_letters is None:
+            continue
+        sums = sent.count(tx, person.account_id, outside, of.now, rules.burst_minutes)
+        if lifecycle.is_burst(rules, *sums):
+            if sent.lock(tx, person.account_id, *sums, of.letter.peer.ip, of.now):
+                rights.hint(tx, person.account_id)
+            refused[of.letter_id] = Refused("sent-too-many", limit=rules.burst_letters, minutes=rules.burst_minutes)
+    return refused
 
 
 def _enqueue(tx: Tx, of: _Ready) -> None:

@@ -35,6 +35,7 @@ from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
 from congvu.codec import sasl
 from congvu.db.engine import Tx
+from congvu.directory import lifecycle
 
 MAX_HASH = 1000  # characters of a stored hash
 MAX_PASSWORD = 1000  # octets; longer ones only cost time
@@ -54,10 +55,13 @@ _MOST_BCRYPT = 14
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The credential row. `scram`: RFC 5803 text, None until the first sign-in with the plain password."""
+    """The credential row. `scram`: RFC 5803 text, None until the first sign-in with the plain password. `must_change`
+    as in `lifecycle`, 0 not; `wrong`: wrong passwords since the last right one."""
 
     hash: str
     scram: str | None
+    must_change: int = 0
+    wrong: int = 0
 
 
 def hash_password(password: Secret) -> str:
@@ -284,28 +288,63 @@ def nobody() -> str:
 
 
 def get(tx: Tx, account_id: int) -> Stored | None:
-    row = tx.one("SELECT hash, scram FROM credential WHERE account_id = ?", account_id)
-    return Stored(row[0], row[1]) if row else None
+    row = tx.one("SELECT hash, scram, must_change, wrong FROM credential WHERE account_id = ?", account_id)
+    return Stored(*row) if row else None
 
 
-def put(tx: Tx, account_id: int, credential: Stored, now: float) -> None:
-    """Sets the secret, whatever was there before."""
+def put(tx: Tx, account_id: int, credential: Stored, now: float, history: int = 0) -> None:
+    """Sets the secret, whatever was there before; of those before it as many hashes are kept as `history` says (row
+    5.5)."""
+    before = tx.one("SELECT hash, changed FROM credential WHERE account_id = ?", account_id)
+    if before is not None and history:
+        tx.run(
+            "INSERT INTO credential_past (account_id, changed, hash) VALUES (?, ?, ?)"
+            " ON CONFLICT (account_id, changed) DO UPDATE SET hash = excluded.hash",
+            *(account_id, before[1], before[0]),
+        )
     tx.run(
-        "INSERT INTO credential (account_id, hash, scram, changed) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (account_id)"
-        " DO UPDATE SET hash = excluded.hash, scram = excluded.scram, changed = excluded.changed",
-        account_id,
-        credential.hash,
-        credential.scram,
-        int(now),
+        "DELETE FROM credential_past WHERE account_id = ? AND changed NOT IN (SELECT changed FROM credential_past"
+        " WHERE account_id = ? ORDER BY changed DESC LIMIT ?)",
+        *(account_id, account_id, history),
     )
+    tx.run(
+        "INSERT INTO credential (account_id, hash, scram, changed, must_change, wrong) VALUES (?, ?, ?, ?, ?, 0)"
+        " ON CONFLICT (account_id) DO UPDATE SET hash = excluded.hash, scram = excluded.scram,"
+        " changed = excluded.changed, must_change = excluded.must_change, wrong = 0",
+        *(account_id, credential.hash, credential.scram, int(now), credential.must_change),
+    )
+
+
+def past(tx: Tx, account_id: int) -> list[str]:
+    """Hashes of the secret and of those before it that are kept, the newest first."""
+    own = tx.all("SELECT hash FROM credential WHERE account_id = ?", account_id)
+    before = tx.all("SELECT hash FROM credential_past WHERE account_id = ? ORDER BY changed DESC", account_id)
+    return [row[0] for row in own + before]
 
 
 def put_new(tx: Tx, credentials: Sequence[tuple[int, Stored]], now: float) -> None:
     """The secrets of accounts that have none yet."""
     tx.many(
-        "INSERT INTO credential (account_id, hash, scram, changed) VALUES (?, ?, ?, ?)",
-        [(account_id, each.hash, each.scram, int(now)) for account_id, each in credentials],
+        "INSERT INTO credential (account_id, hash, scram, changed, must_change) VALUES (?, ?, ?, ?, ?)",
+        [(account_id, each.hash, each.scram, int(now), each.must_change) for account_id, each in credentials],
+    )
+
+
+def count_wrong(tx: Tx, account_id: int) -> int:
+    """One more wrong password in a row; how many now (row 4.2: over all protocols, workers and nodes)."""
+    rows = tx.all("UPDATE credential SET wrong = wrong + 1 WHERE account_id = ? RETURNING wrong", account_id)
+    return int(rows[0][0]) if rows else 0
+
+
+def forget_wrong(tx: Tx, account_id: int) -> None:
+    """After a right one."""
+    tx.run("UPDATE credential SET wrong = 0 WHERE account_id = ? AND wrong > 0", account_id)
+
+
+def expire(tx: Tx, account_id: int) -> None:
+    """It is too old (row 5.4): it opens no door before it is changed."""
+    tx.run(
+        "UPDATE credential SET must_change = ? WHERE account_id = ? AND must_change = 0", lifecycle.TOO_OLD, account_id
     )
 
 

@@ -96,6 +96,7 @@ def fill_missing(tx: Tx) -> None:
     """Accounts from before schema 7 have no entry yet. May run again."""
     rows = tx.all(
         "SELECT account.id FROM account LEFT JOIN entry ON entry.account_id = account.id WHERE entry.account_id IS NULL"
+        " AND account.state <> 'purged'"
     )
     missing = [row[0] for row in rows]
     put_many(tx, [Contact(number) for number in missing])
@@ -213,6 +214,7 @@ def check(tx: Tx) -> Iterator[str]:
     """Findings, none when all is whole."""
     for (number,) in tx.each(
         "SELECT account.id FROM account LEFT JOIN entry ON entry.account_id = account.id WHERE entry.account_id IS NULL"
+        " AND account.state <> 'purged'"
     ):
         yield f"account {number}: it has no entry in the directory"
     for (number,) in tx.each(

@@ -55,8 +55,8 @@ def add(tx: Tx, account: Account) -> None:
 
 def add_many(tx: Tx, accounts: Sequence[Account]) -> None:
     tx.many(
-        "INSERT INTO account (id, kind, state, name, unit_id, created) VALUES (?, ?, ?, ?, ?, ?)",
-        [(a.id, a.kind.value, a.state.value, a.name, a.unit_id, a.created) for a in accounts],
+        "INSERT INTO account (id, kind, state, name, unit_id, created, since) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(a.id, a.kind.value, a.state.value, a.name, a.unit_id, a.created, a.created) for a in accounts],
     )
 
 
@@ -142,6 +142,7 @@ def name_missing(tx: Tx) -> None:
     rows = tx.all(
         "SELECT account.id, account.name, account.unit_id FROM account"
         " LEFT JOIN person ON person.account_id = account.id WHERE account.kind = 'person' AND person.given IS NULL"
+        " AND account.state <> 'purged'"
     )
     add_persons(tx, [Person(number, *split_name(name)) for number, name, _ in rows])
     add_posts(tx, [Post(number, unit_id, "", main=True) for number, _, unit_id in rows if unit_id is not None])
@@ -228,14 +229,64 @@ def set_duty(tx: Tx, wanted: Duty) -> None:
     )
 
 
-def set_state(tx: Tx, account_id: int, to: State) -> None:
-    """One step of the lifecycle. Raises `Refused("no-such-step")`."""
+def set_state(tx: Tx, account_id: int, to: State, now: float, reason: str = "") -> State:
+    """One step of the lifecycle, and the end of every session when nobody may sign in any more; returns the state it
+    was in. Raises `Refused`: no-such-account, no-such-step."""
     row = tx.one("SELECT state FROM account WHERE id = ?", account_id)
     if row is None:
         raise Refused("no-such-account")
-    state = lifecycle.step(State(row[0]), to)
-    if tx.run("UPDATE account SET state = ? WHERE id = ? AND state = ?", state.value, account_id, row[0]) != 1:
-        raise Refused("no-such-step", state=row[0], to=to)  # another decision came first
+    was = State(row[0])
+    state = lifecycle.step(was, to)
+    if (
+        tx.run(
+            "UPDATE account SET state = ?, since = ?, reason = ? WHERE id = ? AND state = ?",
+            *(state.value, int(now), reason, account_id, was.value),
+        )
+        != 1
+    ):
+        raise Refused("no-such-step", state=was, to=to)  # another decision came first
+    if not lifecycle.may(state, lifecycle.Act.SIGN_IN):
+        end_sessions(tx, account_id, now)
+    return was
+
+
+def end_sessions(tx: Tx, account_id: int, now: float) -> None:
+    """Every session of this account that is open now has to end, in whatever protocol (`actions/presence.py`)."""
+    tx.run(
+        "UPDATE account SET epoch = CASE WHEN epoch < ? THEN ? ELSE epoch + 1 END WHERE id = ?",
+        *(int(now), int(now), account_id),
+    )
+    tx.run("DELETE FROM token WHERE account_id = ?", account_id)
+
+
+def begun_since(tx: Tx, now: float) -> None:
+    """Accounts from before schema 7 do not know since when they are in their state: from now on, so that the clock
+    does nothing to them for what nobody noted. May run again."""
+    tx.run("UPDATE account SET since = ? WHERE since = 0", int(now))
+
+
+# What is known of somebody, by account; the account itself, its old addresses and the audit stay.
+_PERSONAL = (
+    "person",
+    "post",
+    "duty",
+    "entry",
+    "role",
+    "credential",
+    "credential_past",
+    "activity",
+    "sent",
+    "token",
+)
+
+
+def forget(tx: Tx, account_id: int) -> None:
+    """Everything personal of a purged account goes (row 12.15), but for the name in the row that the audit speaks
+    of."""
+    for table in _PERSONAL:
+        tx.run(f"DELETE FROM {table} WHERE account_id = ?", account_id)  # noqa: S608  constant names
+    for column in ("head_id", "clerk_id"):
+        tx.run(f"UPDATE duty SET {column} = NULL WHERE {column} = ?", account_id)  # noqa: S608  constant names
 
 
 # Each statement returns rows that must not exist, with the sentence they fill.

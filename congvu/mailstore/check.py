@@ -229,9 +229,11 @@ def _seen(tx: Tx) -> Iterator[str]:
 
 
 def _log(tx: Tx) -> Iterator[str]:
-    """What the change log says came and went is what is there."""
+    """What the change log says came and went is what is there. (Of an account that is purged the log goes piece by
+    piece, after its store.)"""
     rows = tx.each(
         "SELECT account_id, mailbox_id, kind, uids, length(letters) FROM change WHERE kind IN (1, 3)"
+        " AND account_id IN (SELECT account_id FROM store)"
         " ORDER BY account_id, modseq"
     )
     for account, group in groupby(rows, itemgetter(0)):

@@ -421,6 +421,11 @@ def rebuild(tx: Tx, account_id: int, limit: int = CHANGES) -> bool:
     return len(letters) == limit
 
 
+def forget_account(tx: Tx, account_id: int) -> None:
+    """After `rebuild` of an account whose mailboxes are gone: the index knows it no more."""
+    tx.run("DELETE FROM text_cursor WHERE account_id = ?", account_id)
+
+
 def settle(tx: Tx) -> int:
     """Before the first change of a start: the index of every account that it has read further than there is, or that
     there is not, is to be compared with the letters again. Returns how many. Later nobody could tell any more: the

@@ -20,6 +20,16 @@ SIGN_INS = 4  # failed ones of one connection
 _DELAYS = (0.0, 1.0, 2.0, 4.0, 4.0)  # seconds before a failed sign-in is answered
 
 
+class Present(Protocol):
+    """Who has signed in, as much of it as keeps a session."""
+
+    @property
+    def account_id(self) -> int: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
 class Doors(Protocol[S_co]):
     """What is asked of `actions.accounts.Doors`."""
 
@@ -30,6 +40,8 @@ class Doors(Protocol[S_co]):
     async def signed_in(self, login: str, ip: str) -> S_co: ...
 
     def failed(self, login: str, ip: str) -> None: ...
+
+    def present(self, known: Present, end: Callable[[str], None]) -> Callable[[], None]: ...
 
 
 async def prove(
@@ -98,4 +110,4 @@ def take_place(account_id: int, most: int) -> Callable[[], None]:
 
 
 def no_place() -> None:
-    """Given back by who has none."""
+    """Given back by who has none; and left by who is not present."""

@@ -61,6 +61,8 @@ CODES = {
     "bad-channel-binding": "AUTH",
     "no-such-authorization": "AUTH",
     "too-many-connections": "IN-USE",
+    "password-must-change": "AUTH",
+    "password-too-old": "AUTH",
     "too-many-attempts": "SYS/TEMP",
     "pop3-gone": "",
     "bad-auth-message": "",
@@ -72,6 +74,9 @@ class SignedIn(Protocol):
 
     @property
     def account_id(self) -> int: ...
+
+    @property
+    def epoch(self) -> int: ...
 
 
 class Services(Protocol):
@@ -217,8 +222,9 @@ class _Session:
     """One connection."""
 
     # fmt: off
-    __slots__ = ("_config", "_drop", "_errors", "_failed_sign_ins", "_give_back", "_language", "_out", "_seen",
-                 "_sign_in_by", "_size", "_stls", "_user", "_utf8", "account_id", "services", "stream")
+    __slots__ = ("_config", "_drop", "_errors", "_failed_sign_ins", "_give_back", "_language", "_leave", "_out",
+                 "_over", "_seen", "_sign_in_by", "_size", "_stls", "_user", "_utf8", "account_id", "services",
+                 "stream")
     # fmt: on
 
     def __init__(self, stream: Stream, services: Services, stls: Tls | None) -> None:
@@ -228,6 +234,8 @@ class _Session:
         self._stls = stls
         self.account_id = 0
         self._give_back = no_place  # among the account's connections
+        self._leave = no_place  # takes this session out of those that are present
+        self._over = ""  # why it has to end, a word of the catalogue
         self._drop: Maildrop | None = None
         self._user = self._language = ""
         self._utf8 = False
@@ -261,14 +269,26 @@ class _Session:
         except _Leave:
             self._send()
             self.stream.close(linger=True)
-        except (Gone, TooSlow, Stopping):
+        except (Gone, TooSlow, Stopping) as error:
             await self._mark_seen()  # fetched is fetched; deleted is nothing (rfc1939 6)
-            raise
+            if not self._over or not isinstance(error, Stopping):
+                raise
+            self._write(pop3.answer(False, self._text(self._over), "AUTH"))  # the next command finds it as its answer
+            self._send()
+            self.stream.close(linger=True)
         finally:
             self._send()
             self._give_back()
+            self._leave()
+
+    def end(self, code: str) -> None:
+        """The account was locked, handed over or given another secret."""
+        self._over = code
+        self.stream.stop()
 
     async def _obey(self, line: bytes) -> None:
+        if self._over:  # also for whoever has sent a hundred commands ahead
+            raise Stopping
         try:
             command = pop3.parse(line)
         except BadCommand as bad:
@@ -464,6 +484,7 @@ class _Session:
         except (Refused, NotNow):
             self._give_back()
             raise
+        self._leave = self.services.doors.present(known, self.end)
         self._errors = 0
         self.ok("pop3-signed-in", count=self._drop.count, octets=self._drop.octets)
 

@@ -26,7 +26,7 @@ from congvu.db.blobs import BlobKeeper, Spool
 from congvu.delivery.inbound import Arriving, Peer, Recipient, SignedIn
 from congvu.servers import smtp_replies as replies
 from congvu.servers.doors import SIGN_INS, Doors, delay, no_place, prove, take_place
-from congvu.servers.stream import TURN, Stream, Tls
+from congvu.servers.stream import TURN, Stopping, Stream, Tls
 
 CHUNK = 65_536
 CRUMB = 8192
@@ -112,8 +112,8 @@ class _Session:
     """One connection."""
 
     # fmt: off
-    __slots__ = ("_ahead", "_config", "_door", "_end", "_errors", "_failed_sign_ins", "_give_back", "_hello", "_letter",
-                 "_mails", "_out", "_services", "_signed_in", "_stream", "_unknown", "_verb")
+    __slots__ = ("_ahead", "_config", "_door", "_end", "_errors", "_failed_sign_ins", "_give_back", "_hello", "_leave",
+                 "_letter", "_mails", "_out", "_over", "_services", "_signed_in", "_stream", "_unknown", "_verb")
     # fmt: on
 
     def __init__(self, stream: Stream, services: Services, door: Door) -> None:
@@ -124,6 +124,8 @@ class _Session:
         self._hello = self._verb = ""
         self._signed_in: SignedIn | None = None
         self._give_back = no_place  # among the account's connections
+        self._leave = no_place  # takes this session out of those that are present
+        self._over = ""  # why it has to end, a word of the catalogue
         self._letter: _Letter | None = None
         self._out: list[bytes] = []
         self._ahead: bytes | Exception | None = None  # a line read while looking for more RCPT commands
@@ -160,10 +162,24 @@ class _Session:
         except _Leave:
             self.flush()
             self._stream.close(linger=True)
+        except Stopping:
+            if not self._over:
+                raise
+            self.reset()
+            self.say(self._over)
+            self.flush()
+            self._stream.close(linger=True)
         finally:
             self.flush()
             self.reset()
             self._give_back()
+            self._leave()
+
+    def end(self, code: str) -> None:
+        """The account was locked, handed over or given another secret. (A letter that is on its way is judged by the
+        account's state when its last byte has come.)"""
+        self._over = code
+        self._stream.stop()
 
     def _line_now(self) -> bytes | None:
         if self._ahead is None:
@@ -174,6 +190,8 @@ class _Session:
         return ahead
 
     async def _obey(self, line: bytes) -> None:
+        if self._over:  # also for whoever has sent a hundred commands ahead
+            raise Stopping
         self._in_time()
         letter = self._letter
         try:
@@ -277,6 +295,7 @@ class _Session:
         self.reset()
         self._hello, self._verb, self._signed_in = "", "", None  # rfc3207 4.2
         self._give_back()
+        self._leave()
         assert self._door.tls is not None  # noqa: S101  # checked above
         await self._stream.start_tls(self._door.tls)
 
@@ -333,6 +352,7 @@ class _Session:
                 raise _Leave from failure
             return
         self._signed_in = known
+        self._leave = self._services.doors.present(known, self.end)
         self.say("smtp-signed-in")
 
     async def _ask(self, challenge: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from congvu.actions import accounts, roster
+from congvu.actions import accounts, lifecycle, roster
 from congvu.actions.accounts import Doors, NewAccount
 from congvu.actions.proofs import Proofs
 from congvu.base.clock import Identifiers, ManualClock
@@ -25,10 +25,12 @@ from congvu.directory import addresses, credentials, people, profile
 from congvu.directory.credentials import Stored
 from congvu.directory.lifecycle import State
 from congvu.directory.people import Kind
+from congvu.directory.roles import Actor
 
 RULES = profile.load("angiang_2016")
 SALTED = "{SSHA512}" + base64.b64encode(hashlib.sha512(b"cu" + b"salt").digest() + b"salt").decode()
 NOW = 1_790_000_000.0
+SYSTEM = Actor("test")
 
 
 @pytest.fixture
@@ -111,20 +113,20 @@ def test_fifty_logins_cost_one_check(db: Database, ids: Identifiers, door: Door)
 
 
 def test_lock_and_new_password_bite_at_once(db: Database, ids: Identifiers, door: Door) -> None:
-    add(db, ids, "nthue", credentials.make(Secret("cũ")))
+    number = add(db, ids, "nthue", credentials.make(Secret("cũ")))
     address = "nthue@angiang.gov.vn"
 
     async def talk() -> None:
         assert await door.try_(address, "cũ") == address
-        await db.write(accounts.change_state, "test", address, State.LOCKED, "4.8", NOW)
+        await db.write(lifecycle.lock, SYSTEM, number, "left", "4.8", NOW)
         assert await door.try_(address, "cũ") == "account-locked"
         assert await door.try_(address, "sai") == "bad-credentials"  # a stranger does not hear of the lock
-        await db.write(accounts.change_state, "test", address, State.ACTIVE, "4.11", NOW)
+        await db.write(people.set_state, number, State.ACTIVE, NOW)
         assert await door.try_(address, "cũ") == address
-        await db.write(accounts.set_password, "test", address, credentials.make(Secret("mới")), NOW)
+        await db.write(lifecycle.set_password, SYSTEM, number, credentials.make(Secret("mới")), NOW)
         assert await door.try_(address, "cũ") == "bad-credentials"
         assert await door.try_(address, "mới") == address
-        await db.write(accounts.change_state, "test", address, State.REVOKED, "3.10", NOW)
+        await db.write(lifecycle.revoke, SYSTEM, number, "left", "3.10", NOW)
         assert await door.try_(address, "mới") == "account-locked"
         with pytest.raises(Refused) as caught:
             await door.doors.signed_in(address)
@@ -336,12 +338,12 @@ def test_accounts_are_whole(db: Database, ids: Identifiers, config: Config) -> N
 
 
 def test_steps_of_life(db: Database, ids: Identifiers) -> None:
-    add(db, ids, "nthue", None)
+    number = add(db, ids, "nthue", None)
     with pytest.raises(Refused) as caught:
-        db.write_now(accounts.change_state, "test", "nthue@angiang.gov.vn", State.PURGED, "", NOW)
+        db.write_now(people.set_state, number, State.PURGED, NOW)
     assert caught.value.code == "no-such-step"
     with pytest.raises(Refused) as caught:
-        db.write_now(accounts.set_password, "test", "nobody@angiang.gov.vn", Stored("", None), NOW)
+        db.write_now(lifecycle.set_password, SYSTEM, 1, Stored("", None), NOW)
     assert caught.value.code == "no-such-account"
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from congvu.actions import accounts
+from congvu.actions import accounts, lifecycle
 from congvu.actions.accounts import NewAccount
 from congvu.actions.sharing import COMMON, NOTHING, OTHERS, Seat, Sharing, Who
 from congvu.base.clock import Identifiers, ManualClock
@@ -125,9 +125,9 @@ def test_who_may_do_something_else_now_is_told_to_look(office: Office) -> None:
     assert hinted(office, sharing.set_rights, office.an, box, "binh", Change.SET, "lr", NOW) == {an, binh}
     assert hinted(office, sharing.set_rights, office.an, box, "binh", Change.ADD, "w", NOW) == {an, binh}
     assert hinted(office, mailbox.create, an, "a/b", NOW) == {an, binh}
-    assert hinted(office, accounts.change_state, "test", "an@xa.test", State.LOCKED, "", NOW) == {an, binh}
-    assert hinted(office, accounts.change_state, "test", "an@xa.test", State.ACTIVE, "", NOW) == {an, binh}
-    assert hinted(office, accounts.change_state, "test", "chi@xa.test", State.LOCKED, "", NOW) == {chi}
+    assert hinted(office, lifecycle.take_step, office.an.account_id, State.LOCKED, NOW) == {an, binh}
+    assert hinted(office, lifecycle.take_step, office.an.account_id, State.ACTIVE, NOW) == {an, binh}
+    assert hinted(office, lifecycle.take_step, office.chi.account_id, State.LOCKED, NOW) == {chi}
     assert hinted(office, mailbox.delete, an, "a/b", NOW) == {an, binh}
     assert hinted(office, sharing.set_rights, office.an, box, "binh", Change.SET, "", NOW) == {an, binh}
     assert hinted(office, mailbox.subscribe, binh, INBOX, True) == {binh}
@@ -330,7 +330,7 @@ def test_without_l_it_is_as_if_it_were_not_there(office: Office) -> None:
 def test_a_lock_closes_both_ways(office: Office, whose: str, to: State) -> None:
     office.open(office.an, office.binh, ALL)
     office.put(office.an)
-    office.do(accounts.change_state, "test", f"{whose}@xa.test", to, "", NOW)
+    office.do(lifecycle.take_step, getattr(office, whose).account_id, to, NOW)
     assert office.seat(office.binh, INBOX) is None
     assert office.db.read_now(office.sharing.visible, office.binh) == []
     assert office.db.read_now(office.sharing.standing, office.binh, office.an.account_id, 1) == NOTHING

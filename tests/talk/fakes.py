@@ -1,7 +1,7 @@
 """A delivery and a directory of a few words, for dialogs that are about the protocol alone."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from congvu.base.failure import NotNow, Refused
@@ -18,6 +18,7 @@ class Person:
     account_id: int = 1
     address: str = "an@xa.test"
     name: str = "An"
+    epoch: int = 0
 
 
 class FakeSpool:
@@ -91,10 +92,15 @@ class FakeInbound:
 @dataclass
 class FakeDoors:
     failures: list[tuple[str, str]] = field(default_factory=list)
+    ends: list[Callable[[str], None]] = field(default_factory=list)  # of the sessions that began
 
     async def sign_in(self, login: str, password: Secret, ip: str) -> Person:
         if login == "mai@xa.test":
             raise NotNow("too-many-attempts")
+        if login == "moi@xa.test":
+            raise Refused("password-must-change")
+        if login == "khoa@xa.test":
+            raise Refused("account-locked")
         if login != "an@xa.test" or password.reveal() != PASSWORD:
             raise Refused("bad-credentials")
         return Person()
@@ -109,3 +115,7 @@ class FakeDoors:
 
     def failed(self, login: str, ip: str) -> None:
         self.failures.append((login, ip))
+
+    def present(self, known: object, end: Callable[[str], None]) -> Callable[[], None]:
+        self.ends.append(end)
+        return lambda: None

@@ -119,6 +119,7 @@ class FakeWake:
 class FakeSignedIn:
     account_id: int
     address: str
+    epoch: int = 0
 
 
 class FakeDoors:
@@ -126,9 +127,23 @@ class FakeDoors:
 
     keys = sasl.derive_keys(PASSWORD, b"0123456789abcdef", 4096)
 
+    def __init__(self) -> None:
+        self.ends: list[Callable[[str], None]] = []  # of the sessions that began …
+        self.left = 0  # … and how many left
+
+    def present(self, known: object, end: Callable[[str], None]) -> Callable[[], None]:
+        self.ends.append(end)
+
+        def leave() -> None:
+            self.left += 1
+
+        return leave
+
     async def sign_in(self, login: str, password: Secret, ip: str) -> FakeSignedIn:
         if login == "khoa@angiang.gov.vn":
             raise Refused("account-locked")
+        if login == "moi@angiang.gov.vn":
+            raise Refused("password-must-change")
         if login == "mai@angiang.gov.vn":
             raise NotNow("too-many-attempts", seconds=60)
         if password.reveal() != PASSWORD or login not in ACCOUNTS:

@@ -22,11 +22,12 @@ ALTER TABLE account ADD COLUMN reason TEXT NOT NULL DEFAULT '';         -- why i
 ALTER TABLE account ADD COLUMN hold INTEGER NOT NULL DEFAULT 0;         -- 1: an inquiry is on, nothing of it is purged
 ALTER TABLE account ADD COLUMN seen_day INTEGER NOT NULL DEFAULT 0;     -- last day (days since 1970, UTC+7) of a sign-in, 0 never
 ALTER TABLE account ADD COLUMN away TEXT NOT NULL DEFAULT '';           -- on leave until this day: inactivity does not count
-ALTER TABLE account ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;        -- grows when every open session has to end
+ALTER TABLE account ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;        -- grows when every open session has to end; about its instant
 CREATE INDEX account_unit ON account (unit_id);
 CREATE INDEX account_state ON account (state, since);
+CREATE INDEX account_epoch ON account (epoch);      -- each worker looks for what has just ended
 
-ALTER TABLE credential ADD COLUMN must_change INTEGER NOT NULL DEFAULT 0;   -- 1: given out by somebody; opens no door before it is changed
+ALTER TABLE credential ADD COLUMN must_change INTEGER NOT NULL DEFAULT 0;   -- 1: given out by somebody, 2: too old: opens no door before it is changed; 3: opens none at all
 ALTER TABLE credential ADD COLUMN wrong INTEGER NOT NULL DEFAULT 0;         -- wrong passwords since the last right one
 CREATE TABLE credential_past (
     account_id INTEGER NOT NULL,
@@ -161,6 +162,13 @@ CREATE TABLE sent (
     recipients INTEGER NOT NULL,
     PRIMARY KEY (account_id, minute)
 )/*clustered*/;
+
+-- What is done by the clock: until which day, and who is at it.
+CREATE TABLE chore (
+    name TEXT NOT NULL PRIMARY KEY,
+    day TEXT NOT NULL,                  -- last day it was done for, '' never
+    lease INTEGER NOT NULL              -- somebody does it until this instant
+);
 
 -- Plans of mergers and splits, step by step, with what is needed to take them back.
 CREATE TABLE plan (

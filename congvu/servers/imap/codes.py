@@ -44,6 +44,8 @@ RESPONSE_CODES = {
     "no-such-authorization": "AUTHORIZATIONFAILED",
     "account-locked": "CONTACTADMIN",
     "too-many-connections": "LIMIT",
+    "password-must-change": "EXPIRED",
+    "password-too-old": "EXPIRED",
     "tls-first": "PRIVACYREQUIRED",
     "imap-unknown-encoding": "UNKNOWN-CTE",
     "letter-damaged": "CORRUPTION",

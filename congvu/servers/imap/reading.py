@@ -18,11 +18,12 @@ CHUNK = 65_536  # bytes taken off the wire at a time
 
 
 class Farewell(Exception):
-    """The connection ends with BYE; `code` is a word of the catalogue."""
+    """The connection ends with BYE; `code` is a word of the catalogue, `response` a response code."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, response: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.response = response
 
 
 class Reading:

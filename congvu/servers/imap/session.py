@@ -29,7 +29,7 @@ from congvu.servers.doors import no_place, take_place
 from congvu.servers.imap.codes import RESPONSE_CODES, SYNTAX
 from congvu.servers.imap.guest import lacking
 from congvu.servers.imap.reading import CHUNK, Farewell, Reading
-from congvu.servers.imap.services import Services, Underway, Watch
+from congvu.servers.imap.services import Services, SignedIn, Underway, Watch
 from congvu.servers.imap.view import News, Selected, TooMuch, flags_lines, read_news
 from congvu.servers.stream import Gone, Nudged, Stopping, Stream, Tls, TooSlow
 
@@ -155,9 +155,11 @@ class Session:
         "_give_back",
         "_hinted",
         "_idling",
+        "_leave",
         "_limits",
         "_looked",
         "_loop",
+        "_over",
         "_stop_listening",
         "_table",
         "account_id",
@@ -183,6 +185,8 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self.account_id = 0
         self._give_back = no_place  # among the account's connections
+        self._leave = no_place  # takes this session out of those that are present
+        self._over = ""  # why it has to end, a word of the catalogue
         self.address = ""
         self.enabled: frozenset[str] = frozenset()  # IMAP4REV2, CONDSTORE, QRESYNC, UTF8=ACCEPT, UIDONLY
         self.selected: Selected | None = None
@@ -349,23 +353,36 @@ class Session:
                 if self._errors >= self._limits.errors_per_session:
                     raise Farewell("imap-too-many-errors")
                 await self.stream.drain()
-        except (Gone, Stopping):
+        except (Gone, Stopping) as error:
             if not self.stream.closed:
                 await self.settled()  # whoever has said all may still listen to the answers
-            raise
+            if not self._over or isinstance(error, Gone):
+                raise
+            self._farewell(Farewell(self._over, "UNAVAILABLE"))
         except Farewell as farewell:
             await self.settled()
-            self.untagged("BYE", "", farewell.code)
-            self.stream.close(linger=True)  # what is still on its way must not reset our last words away
+            self._farewell(farewell)
         finally:
             if self.underway is not None:
                 self.underway.cancel()
             self.forget()
             self.unwatch()
             self._give_back()
+            self._leave()
+
+    def _farewell(self, farewell: Farewell) -> None:
+        self.untagged("BYE", farewell.response, farewell.code)
+        self.stream.close(linger=True)  # what is still on its way must not reset our last words away
+
+    def end(self, code: str) -> None:
+        """The account was locked, handed over or given another secret: the command that runs is the last one."""
+        self._over = code
+        self.stream.stop()
 
     async def _next(self) -> bytes:
         """The next command's first line. After NOTIFY, what happens is told while it is awaited."""
+        if self._over:  # also for whoever has sent a hundred commands ahead
+            raise Farewell(self._over, "UNAVAILABLE")
         longest = self.reading.longest() + 2
         if self.watch is None:
             return await self.stream.line(longest, self.reading.patience())
@@ -486,11 +503,12 @@ class Session:
 
     # the account and the selected mailbox
 
-    def signed_in(self, account_id: int, address: str) -> None:
+    def signed_in(self, known: SignedIn) -> None:
         """Raises `NotNow("too-many-connections")`."""
-        self._give_back = take_place(account_id, self._limits.connections_per_account)
-        self.account_id = account_id
-        self.address = address
+        self._give_back = take_place(known.account_id, self._limits.connections_per_account)
+        self._leave = self.services.doors.present(known, self.end)
+        self.account_id = known.account_id
+        self.address = known.address
         self.reading.known = True
         self.state = State.AUTHENTICATED
         self._errors = 0
@@ -499,6 +517,7 @@ class Session:
         """As a stranger again, on the same connection (rfc8437 3): nothing of the person stays."""
         self.unwatch()
         self._give_back()
+        self._leave()
         self.account_id = 0
         self.address = ""
         self.enabled = frozenset()

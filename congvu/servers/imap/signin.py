@@ -16,6 +16,7 @@ from congvu.codec import sasl
 from congvu.codec.imap import Authenticate, Compress, Enable, Identity, Login, Nothing, string
 from congvu.codec.imap_parse import decode_base64
 from congvu.codec.imap_words import Bad
+from congvu.servers.imap.services import SignedIn
 from congvu.servers.imap.session import Done, Session, State
 
 LONGEST_RESPONSE = 8192  # bytes of one line of a SASL exchange: 4,096 bytes of base64 fit
@@ -101,7 +102,7 @@ async def authenticate(session: Session, command: Authenticate) -> Done:
             case sasl.Accepted():
                 with _counted(session):
                     known = await session.services.doors.signed_in(step.login, session.stream.peer)
-                return _welcome(session, known.account_id, known.address)
+                return _welcome(session, known)
             case sasl.Rejected():
                 session.failed_sign_in()
                 if login:
@@ -112,7 +113,7 @@ async def authenticate(session: Session, command: Authenticate) -> Done:
 async def _sign_in(session: Session, login: str, password: str) -> Done:
     with _counted(session):
         known = await session.services.doors.sign_in(login, Secret(password), session.stream.peer)
-    return _welcome(session, known.account_id, known.address)
+    return _welcome(session, known)
 
 
 @contextmanager
@@ -125,9 +126,9 @@ def _counted(session: Session) -> Iterator[None]:
         raise
 
 
-def _welcome(session: Session, account_id: int, address: str) -> Done:
+def _welcome(session: Session, known: SignedIn) -> Done:
     with _counted(session):
-        session.signed_in(account_id, address)
+        session.signed_in(known)
     return Done(f"CAPABILITY {session.capabilities()}", "imap-signed-in")
 
 
