@@ -67,6 +67,8 @@ _STATUS = {
     "bad-credentials": 401,
     "not-signed-in": 401,
     "account-locked": 403,
+    "password-must-change": 403,
+    "password-too-old": 403,
     "not-allowed": 403,
     "not-on-oneself": 403,
     "scope-lacking": 403,
