@@ -128,6 +128,12 @@ def _new_secret(tx: Tx, account_id: int, credential: Stored, now: float) -> None
     credentials.put(tx, account_id, replace(credential, must_change=MUST_CHANGE), now, (kept[0] if kept else 0) + 1)
 
 
+def give_secret(tx: Tx, account_id: int, credential: Stored, now: float) -> None:
+    """A secret that its holder must change; open sessions end. The caller has asked the right and writes the audit."""
+    _new_secret(tx, account_id, credential, now)
+    people.end_sessions(tx, account_id, now)
+
+
 def set_leave(tx: Tx, who: Actor, account_id: int, until: str, why: str, now: float) -> None:
     """Away until that day ("" no more): not being used does not count until then (row 4.7: "without stated reason").
     Raises `Refused`: not-allowed, bad-day."""
@@ -166,7 +172,7 @@ def hand_over(
     _new_secret(tx, account_id, credential, now)
     people.end_sessions(tx, account_id, now)
     if old_id is not None and old_id != clerk_id:
-        _pass_on(tx, account_id, old_id, clerk_id)
+        pass_on(tx, account_id, old_id, clerk_id)
     room = mailbox.quota(tx, account_id)
     unit = units.get(tx, account.unit_id) if account.unit_id is not None else None
     minutes = Minutes(
@@ -187,7 +193,7 @@ def hand_over(
     return minutes
 
 
-def _pass_on(tx: Tx, account_id: int, old_id: int, new_id: int) -> None:
+def pass_on(tx: Tx, account_id: int, old_id: int, new_id: int) -> None:
     """What was opened to the old clerk is opened to the new one instead."""
     changes.hold(tx, [account_id])
     for box in mailbox.all_mailboxes(tx, account_id):

@@ -75,7 +75,7 @@ def _findings(config: Config, data: Path) -> list[str]:
 def _repair(config: Config, data: Path, salvage: str) -> None:
     """The server must stand still, so its lock is taken."""
     from congvu.db import open_blobs
-    from congvu.directory import addresses
+    from congvu.directory import addresses, requests
     from congvu.mailstore.salvage import Repair
     from congvu.main import alone, begin
 
@@ -93,7 +93,7 @@ def _repair(config: Config, data: Path, salvage: str) -> None:
                 holder = database.read_now(addresses.holders, [full], config.domains[0]).get(full)
                 if holder is None:
                     raise Refused("no-such-address", address=printable(salvage))
-            work = Repair(database, keeper, clock, Identifiers(clock), WHO)
+            work = Repair(database, keeper, clock, Identifiers(clock), WHO, requests.contents)
             for line in work.run():
                 typer.echo(line)
                 count += 1

@@ -151,6 +151,12 @@ def recognise(raw: bytes, *, sure: bool = False) -> str:
     return best
 
 
+def spelt(text: str) -> bool:
+    """Is every word with marks a syllable as Vietnamese spells them? What an old code looks like, read as another, is
+    not."""
+    return not _syllables(text)[1]
+
+
 def _guess(raw: bytes, *, sure: bool) -> str:
     code = recognise(raw, sure=sure)
     return _read(raw, code) if code else raw.decode("cp1252", "replace")

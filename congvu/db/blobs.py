@@ -221,6 +221,20 @@ class BlobKeeper(Protocol):
     def close(self) -> None: ...
 
 
+TOUCH_AFTER = 3600  # a content stored again within the hour need not say so: the sweeper's grace is days
+
+
+def register(tx: "Tx", blobs: Sequence[Blob], now: float) -> None:
+    """The rows of contents whose bytes are safe already."""
+    tx.many(
+        # The newer place is good for sure; the older one may be what made the keeper write the content once more.
+        "INSERT INTO blob (hash, size, place, touched) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE"
+        " SET touched = excluded.touched, place = excluded.place"
+        " WHERE blob.touched < excluded.touched - ? OR blob.place <> excluded.place",
+        [(blob.hash, blob.size, blob.place, int(now), TOUCH_AFTER) for blob in blobs],
+    )
+
+
 async def keep(
     db: "Database",
     blobs: BlobKeeper,

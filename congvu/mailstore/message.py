@@ -20,7 +20,7 @@ from congvu.base.failure import Refused
 from congvu.base.vietnamese import fold
 from congvu.codec.mime import Scan
 from congvu.codec.subjects import BaseSubject
-from congvu.db.blobs import Blob
+from congvu.db.blobs import Blob, register
 from congvu.db.engine import Tx
 from congvu.mailstore import changes, outline, seen
 from congvu.mailstore.changes import Kind
@@ -32,7 +32,6 @@ MAX_KEYWORD = 100  # characters of one
 SORT_SUBJECT = 200  # characters of a base subject by which letters are sorted
 _BLOCK = 1000  # UIDs looked at together by `uids`
 _PAIRS = 256  # accounts and thread keys in one statement
-_TOUCH_AFTER = 3600  # a blob stored again within the hour need not say so: the sweeper's grace is days
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +144,7 @@ def keep_letter(tx: Tx, letter: NewLetter, now: float) -> None:
 
 def keep_letters(tx: Tx, letters: Sequence[NewLetter], now: float) -> None:
     """The same for many."""
-    tx.many(
-        # The newer place is good for sure; the older one may be what made the keeper write the content once more.
-        "INSERT INTO blob (hash, size, place, touched) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE"
-        " SET touched = excluded.touched, place = excluded.place"
-        " WHERE blob.touched < excluded.touched - ? OR blob.place <> excluded.place",
-        [(of.blob.hash, of.blob.size, of.blob.place, int(now), _TOUCH_AFTER) for of in letters],
-    )
+    register(tx, [of.blob for of in letters], now)
     columns = ", ".join(PARSED)
     tx.many(
         f"INSERT INTO letter (id, hash, size, prefix, shared, {columns})"  # noqa: S608  constant columns

@@ -8,7 +8,7 @@ request put into a mailbox: after the loss of the database's tail they are the l
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from email.utils import mktime_tz, parsedate_tz
 from re import MULTILINE
@@ -39,14 +39,24 @@ class Orphans:
 
 
 class Repair:
-    """One repair of a store whose server stands still. `who` stands in the audit."""
+    """One repair of a store whose server stands still. `who` stands in the audit; `others`: hashes of contents that are
+    no letters and in use all the same (papers of the directory, of which this room knows nothing)."""
 
-    def __init__(self, db: Database, blobs: BlobKeeper, clock: Clock, ids: Identifiers, who: str) -> None:
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobKeeper,
+        clock: Clock,
+        ids: Identifiers,
+        who: str,
+        others: Callable[[Tx], Iterator[bytes]] = lambda tx: iter(()),
+    ) -> None:
         self._db = db
         self._blobs = blobs
         self._clock = clock
         self._ids = ids
         self._who = who
+        self._others = others
 
     def run(self) -> Iterator[str]:
         """Does everything, a sentence for each thing that was done. None: there was nothing to do."""
@@ -146,7 +156,7 @@ class Repair:
             yield f"blob {blob.hash.hex()}: put back as UID {uid}: {letter.scan.subject[:200]!r}"
 
     def _unknown(self) -> Iterator[Blob]:
-        known = self._db.read_now(_letter_hashes)
+        known = self._db.read_now(self._in_use)
         told: set[bytes] = set()
         for blob in self._blobs.places():
             start = int.from_bytes(blob.hash[:8], "big")
@@ -154,6 +164,13 @@ class Repair:
             if (at == len(known) or known[at] != start) and blob.hash not in told:
                 told.add(blob.hash)
                 yield blob
+
+    def _in_use(self, tx: Tx) -> "array[int]":
+        """The first eight bytes of each hash, ascending: a million letters in eight megabytes."""
+        letters = (bytes(row[0]) for row in tx.each("SELECT hash FROM letter"))
+        found = array("Q", (int.from_bytes(each[:8], "big") for each in letters))
+        found.extend(int.from_bytes(each[:8], "big") for each in self._others(tx))
+        return array("Q", sorted(found))
 
 
 def as_kept(prefix: bytes, scan: mime.Scan) -> mime.Scan:
@@ -238,12 +255,6 @@ def _forget(tx: Tx, letters: Sequence[int], hashes: set[bytes], who: str, now: f
     if said:
         _record(tx, who, "repair-lost", said, now)
     return said
-
-
-def _letter_hashes(tx: Tx) -> "array[int]":
-    """The first eight bytes of each, ascending: a million letters in eight megabytes."""
-    found = array("Q", (int.from_bytes(bytes(row[0])[:8], "big") for row in tx.each("SELECT hash FROM letter")))
-    return array("Q", sorted(found))
 
 
 def _put_back(tx: Tx, account_id: int, letter: NewLetter, who: str, now: float) -> int:

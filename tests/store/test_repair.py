@@ -175,6 +175,9 @@ def test_letters_that_the_database_forgot_are_put_back(whole: Database, keeper: 
         whole.write_now(lambda tx, sql=sql: tx.run(sql))
     mended(whole, keeper)
     assert work.orphans().count == 3
+    paper = next(iter(keeper.places())).hash  # what another room says it uses is no orphan
+    other = Repair(whole, keeper, clock, Identifiers(clock), "congvu cli", lambda tx: iter([paper]))
+    assert other.orphans().count == 2
     said = list(work.salvage(1))
     assert len(said) == 3 and all("put back as UID" in line for line in said)
     assert work.orphans().count == 0 and list(work.salvage(1)) == []
