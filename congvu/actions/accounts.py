@@ -29,7 +29,18 @@ from congvu.base.turns import Turns
 from congvu.codec.sasl import ScramKeys, parse_keys
 from congvu.db import audit
 from congvu.db.engine import Database, Tx
-from congvu.directory import addresses, credentials, entries, lifecycle, passwords, people, requests, roles, units
+from congvu.directory import (
+    addresses,
+    attestation,
+    credentials,
+    entries,
+    lifecycle,
+    passwords,
+    people,
+    requests,
+    roles,
+    units,
+)
 from congvu.directory.addresses import Held
 from congvu.directory.credentials import Stored
 from congvu.directory.entries import Contact
@@ -587,7 +598,7 @@ _NEVER = (
 
 def check(tx: Tx) -> Iterator[str]:
     """Findings about who exists, none when all is whole; `mailstore.check` looks at the mailboxes."""
-    for sentence, sql in (*_NEVER, *units.NEVER, *people.NEVER, *requests.NEVER):
+    for sentence, sql in (*_NEVER, *units.NEVER, *people.NEVER, *requests.NEVER, *attestation.NEVER):
         for row in tx.each(sql):
             yield sentence.format(*row)
     yield from entries.check(tx)

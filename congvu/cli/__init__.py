@@ -12,7 +12,7 @@ import typer
 from congvu import __version__
 from congvu.base.failure import NotNow, Refused
 from congvu.base.texts import say
-from congvu.cli import accounts, addresses, directory, lives, merging, profiles, requests, serving, store
+from congvu.cli import accounts, addresses, directory, lives, merging, profiles, reports, requests, serving, store
 from congvu.cli.common import fail
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(merging.app, name="merge")
 app.add_typer(addresses.app, name="address")
 app.add_typer(profiles.app, name="profile")
 app.add_typer(requests.app, name="request")
+app.add_typer(reports.app, name="report")
 app.add_typer(store.app)
 app.add_typer(lives.app)
 

@@ -383,12 +383,21 @@ class Report:
     operator_before: Rule[Days] = _key("Đơn vị vận hành báo cáo trước ngày / the operator reports", _OWN, silent=True)
     operator_every: Rule[Period] = _key("Đơn vị vận hành báo cáo mỗi / … every", _LESS, silent=True)
     security_before: Rule[Days] = _key("Báo cáo an ninh mạng trước ngày / national security report", _OWN)
+    security_until: Rule[Days] = _key("… số liệu đến ngày / … figures up to", _OWN, silent=True)
     regular_use: Rule[int] = _key(
         "“Thường xuyên”: đăng nhập ít nhất … % ngày làm việc / “regular use”: signed in on … % of working days",
         _OWN,
         low=1,
         high=100,
     )
+    target_accounts: Rule[int] = _key(
+        "Chỉ tiêu: % cán bộ cấp tỉnh có hộp thư / target: staff of the province with a mailbox",
+        _OWN,
+        high=100,
+        silent=True,
+    )
+    target_accounts_commune: Rule[int] = _key("… cấp xã / … of communes", _OWN, high=100, silent=True)
+    target_regular: Rule[int] = _key("… dùng thường xuyên / … who use it regularly", _OWN, high=100, silent=True)
     review_every: Rule[Period] = _key("Cơ quan xác nhận danh sách, mỗi / agencies confirm their list every", _LESS)
     rights_review_every: Rule[Period] = _key("Rà soát quyền, mỗi / rights are reviewed every", _LESS)
 
