@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import xlsxwriter
 
 from congvu.actions import accounts, requests, sheets, sheets_out
-from congvu.base.clock import Identifiers, SystemClock, today
+from congvu.base.clock import Identifiers, SystemClock, day_of
 from congvu.base.config import Config
 from congvu.base.observe import Secret
 from congvu.db import open_database
@@ -99,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="congvu-provision-") as folder:
         database = open_database("sqlite:///congvu.db", data=Path(folder))
         database.migrate()
-        office = requests.Office(config, Identifiers(clock), lambda now, n: today(now) + timedelta(days=n), cheap)
+        office = requests.Office(config, Identifiers(clock), lambda now, n: day_of(now) + timedelta(days=n), cheap)
 
         def tree(tx: Tx) -> None:
             units.add(tx, Unit(1, None, "Tỉnh", "tinh"))
@@ -107,10 +107,10 @@ def main() -> None:
 
         database.write_now(tree)
         now = clock.now()
-        found = timed("read and judge", lambda: sheets.read(data, Kind.ISSUE, config, rules, today(now)))
+        found = timed("read and judge", lambda: sheets.read(data, Kind.ISSUE, config, rules, day_of(now)))
         timed("meet the directory", lambda: database.read_now(sheets.meet, found, 1))
         wanted = found.items()
-        draft = Request(0, Kind.ISSUE, 1, "1/BENCH", today(now).isoformat(), "Đề nghị cấp mới")
+        draft = Request(0, Kind.ISSUE, 1, "1/BENCH", day_of(now).isoformat(), "Đề nghị cấp mới")
         verdicts = timed(
             "dry run: every address",
             lambda: database.read_now(requests.judged, WHO, office, draft, wanted, {}, now),

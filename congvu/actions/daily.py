@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from congvu.actions import lifecycle as acts
-from congvu.base.clock import Clock
+from congvu.base.clock import Clock, day_of
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import log, step
 from congvu.base.texts import say, say_in
@@ -239,7 +239,7 @@ def _lists(tx: Tx, rules: Regulation, today: date, now: float) -> list[Notice]:
 
 def run(db: Database, rules: Regulation, now: float) -> Iterator[Notice]:
     """The whole day's work; yields what is to be told as it is done. For a thread, or a command."""
-    today = lifecycle.day_of(now)
+    today = day_of(now)
     after = 0
     while cases := db.read_now(page, after):
         after = cases[-1].facts.account_id
@@ -345,7 +345,7 @@ class Daily:
         for notice in release(self._db, self._rules, now):
             self._tell(notice)
         # The day begins at that hour: before it, yesterday's work is what may still be missing.
-        today = lifecycle.day_of(now - timedelta(hours=self._hour).total_seconds())
+        today = day_of(now - timedelta(hours=self._hour).total_seconds())
         if not self._db.write_now(claim, today, now):
             return False
         for notice in run(self._db, self._rules, now):

@@ -7,6 +7,7 @@
 
 from dataclasses import replace
 
+from congvu.base.clock import day_of
 from congvu.base.failure import Refused
 from congvu.db.engine import Tx
 from congvu.directory import addresses, credentials, lifecycle, people, roles, units
@@ -179,7 +180,7 @@ def hand_over(
         address=account.address,
         name=account.name,
         unit=unit.name if unit else "",
-        day=lifecycle.day_of(now),
+        day=day_of(now),
         gives=_party(tx, old_id),
         takes=_party(tx, clerk_id),
         letters=room.messages,
@@ -286,7 +287,7 @@ def told(tx: Tx, account_id: int) -> list[tuple[str, object]]:
     kind, state, reason, since, created, held, away, seen, name, unit_id, changed, must_change, wrong = row
 
     def day(instant: int) -> str:
-        return lifecycle.day_of(instant).isoformat() if instant else ""
+        return day_of(instant).isoformat() if instant else ""
 
     return [
         ("addresses", " ".join(addresses.of_account(tx, account_id))),

@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from congvu.base.clock import Clock
+from congvu.base.clock import Clock, day_of
 from congvu.base.failure import NotNow
 from congvu.base.observe import log
 from congvu.db.engine import Database, Tx
-from congvu.directory import lifecycle
+from congvu.directory import lifecycle, statistics
 from congvu.directory.lifecycle import Act, State
 
 EVERY = 2.0  # seconds between two looks
@@ -31,18 +31,14 @@ def _ended(tx: Tx, since: int) -> list[tuple[int, int, State]]:
 
 def note_seen(tx: Tx, account_ids: Sequence[int], day: int) -> None:
     """These accounts were used on that day."""
-    month, bit = _month(day)
+    date = lifecycle.numbered(day)
+    month, bit = statistics.month_number(date), 1 << (date.day - 1)
     tx.run("UPDATE account SET seen_day = ? WHERE id IN (?*) AND seen_day < ?", day, account_ids, day)
     tx.many(
         "INSERT INTO activity (account_id, month, days) VALUES (?, ?, ?)"
         " ON CONFLICT (account_id, month) DO UPDATE SET days = activity.days | excluded.days",
         [(number, month, bit) for number in account_ids],
     )
-
-
-def _month(day: int) -> tuple[int, int]:
-    date = lifecycle.numbered(day)
-    return date.year * 12 + date.month - 1, 1 << (date.day - 1)
 
 
 class Presence:
@@ -82,7 +78,7 @@ class Presence:
             self._noting = asyncio.ensure_future(self._note(LATER))
 
     def _today(self) -> int:
-        today = lifecycle.day_number(lifecycle.day_of(self._clock.now()))
+        today = lifecycle.day_number(day_of(self._clock.now()))
         if today != self._day:
             self._day = today
             self._noted.clear()

@@ -15,7 +15,7 @@ from typing import Any
 import xlsxwriter
 
 from congvu.actions.reports import LockedAt, Usage
-from congvu.base.clock import today
+from congvu.base.clock import day_of
 from congvu.base.texts import say_in
 from congvu.codec.tables import as_csv
 from congvu.directory.report_days import Due, Report
@@ -88,7 +88,7 @@ def formula(usage: Usage) -> str:
 
 def notes(usage: Usage) -> list[str]:
     """How it was counted, and what could not be."""
-    made = today(usage.made)
+    made = day_of(usage.made)
     found = [
         formula(usage),
         "Cán bộ: người có chức vụ chính trong danh bạ vào ngày chốt; nơi có số của cơ quan nhân sự thì theo số ấy.",
@@ -176,7 +176,7 @@ def _rows(usage: Usage) -> list[tuple[int, str, Figures, Line | None]]:
 
 
 def _attested(line: Line | None) -> str:
-    return day(today(line.attested)) if line and line.attested else ""
+    return day(day_of(line.attested)) if line and line.attested else ""
 
 
 # ---- use of the mail: as files
@@ -228,7 +228,7 @@ def usage_json(usage: Usage, problems: str = "", proposals: str = "") -> bytes:
                 "name": line.unit.name,
                 "category": line.unit.category,
                 "agency": line.agency,
-                "attested": today(line.attested).isoformat() if line.attested else "",
+                "attested": day_of(line.attested).isoformat() if line.attested else "",
                 "own": _told(usage, line.own),
                 "total": _told(usage, line.whole),
             }
@@ -318,7 +318,7 @@ _MOST_INDENT = 15  # what Excel knows
 
 def usage_xlsx(usage: Usage, problems: str = "", proposals: str = "") -> bytes:
     book = _Book(usage.made)
-    period = f"Từ {day(usage.within.first)} đến {day(usage.within.last)}; lập ngày {day(today(usage.made))}"
+    period = f"Từ {day(usage.within.first)} đến {day(usage.within.last)}; lập ngày {day(day_of(usage.made))}"
     of = f" – {usage.title}" if usage.title else ""
     widths = [44, *(c.width for c in _COLUMNS), 13]
     sheet = book.sheet("Số liệu", f"Số liệu sử dụng thư điện tử công vụ{of}", widths, landscape=True)
@@ -366,7 +366,7 @@ def _locked_rows(found: Sequence[LockedAt]) -> list[tuple[str, ...]]:
     return [
         (
             *(at.unit.name if at.unit else "", box.unit, _KINDS[box.kind], box.name, box.address),
-            *(day(today(box.since)), reason(box.reason)),
+            *(day(day_of(box.since)), reason(box.reason)),
         )
         for at in found
         for box in at.boxes
@@ -388,7 +388,7 @@ def locked_json(found: Sequence[LockedAt], on: date) -> bytes:
                     "name": box.name,
                     "address": box.address,
                     "unit": box.unit,
-                    "since": today(box.since).isoformat(),
+                    "since": day_of(box.since).isoformat(),
                     "reason": box.reason,
                 }
                 for box in at.boxes
@@ -404,7 +404,7 @@ def locked_json(found: Sequence[LockedAt], on: date) -> bytes:
 def locked_xlsx(found: Sequence[LockedAt], made: int) -> bytes:
     book = _Book(made)
     sheet = book.sheet("Bị khóa", "Danh sách hộp thư đang bị khóa", [36, 36, 12, 32, 36, 14, 30], landscape=True)
-    sheet.write_string(1, 0, f"Lập ngày {day(today(made))}", book.small)
+    sheet.write_string(1, 0, f"Lập ngày {day(day_of(made))}", book.small)
     book.heads(sheet, 3, _LOCKED)
     for row, cells in enumerate(_locked_rows(found), 4):
         for at, cell in enumerate(cells):

@@ -14,7 +14,7 @@ from datetime import date
 
 from blake3 import blake3
 
-from congvu.base.clock import today
+from congvu.base.clock import day_of
 from congvu.base.failure import Refused
 from congvu.db import audit
 from congvu.db.audit import Recorded
@@ -157,7 +157,7 @@ def attest(tx: Tx, who: Actor, unit_id: int, remark: str, now: float, *, seen: b
     list-changed, bad-remark."""
     roles.need(tx, who, Right.ATTEST, unit_id)
     unit = units.must_get(tx, unit_id)
-    if not unit.stands(today(now)):
+    if not unit.stands(day_of(now)):
         raise Refused("unit-ended", name=unit.name, day=unit.until or unit.since)
     text = " ".join(remark.split())
     if len(text) > _MAX_REMARK or not text.isprintable():
@@ -175,7 +175,7 @@ def reviews(tx: Tx, who: Actor, profile: Profile, now: float, *, unit_id: int | 
     """Every unit that answers for its list, in the order of the tree, with its last confirmation. Raises `Refused`:
     not-allowed, no-such-unit."""
     part = _part(tx, who, Right.STATISTICS, unit_id)
-    on, every = today(now), profile.report.review_every.value
+    on, every = day_of(now), profile.report.review_every.value
     agency = statistics.agencies(tx, part, on)
     last = attestation.latest(tx, part, int(now) + 1)
     found = []
@@ -302,7 +302,7 @@ def waiting(tx: Tx, who: Actor, profile: Profile, now: float) -> Waiting:
     """Raises `Refused("not-allowed")`."""
     within = roles.scope(who, Right.STATISTICS)
     where, params = within.where("unit_id")
-    row = tx.one(f"{_OVERDUE} AND {where}", today(now).isoformat(), *params) or (0, "")
+    row = tx.one(f"{_OVERDUE} AND {where}", day_of(now).isoformat(), *params) or (0, "")
     boxes = tx.one(f"{_LOCKED_COUNT} AND {where}", *params) or (0,)
     late = sum(each.overdue for each in reviews(tx, who, profile, now))
     return Waiting(row[0], row[1], late, boxes[0])

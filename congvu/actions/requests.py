@@ -15,7 +15,7 @@ from datetime import date
 
 from congvu.actions import accounts, granting, naming
 from congvu.actions.granting import SECRETS, Drawn, World
-from congvu.base.clock import Clock, Identifiers, today
+from congvu.base.clock import Clock, Identifiers, day_of
 from congvu.base.config import Config
 from congvu.base.failure import Refused
 from congvu.base.observe import Secret
@@ -101,7 +101,7 @@ def create(tx: Tx, who: Actor, office: Office, draft: Request, wanted: Sequence[
     request-needs, and what `add_items` does."""
     roles.need(tx, who, Right.REQUEST, draft.unit_id)
     unit = units.must_get(tx, draft.unit_id)
-    if not unit.stands(today(now)):
+    if not unit.stands(day_of(now)):
         raise Refused("unit-ended", name=unit.name, day=unit.until)
     new = replace(
         requests.checked(draft),
@@ -229,7 +229,7 @@ def submit(tx: Tx, who: Actor, office: Office, request_id: int, version: int, no
     handed_in = replace(request, state=State.SUBMITTED, due=due)
     requests.put(tx, handed_in)
     if request.kind is Kind.REVOKE:
-        requests.settle(tx, request_id, _late(requests.items(tx, request), profile, today(now)))
+        requests.settle(tx, request_id, _late(requests.items(tx, request), profile, day_of(now)))
     roles.note(tx, who, "request.submit", now, on=request.number, request=request_id, facts={"due": due})
     return handed_in
 
@@ -313,7 +313,7 @@ def judged(
         profile,
         lambda asked: naming.taken(tx, profile, asked),
         office.config.domains[0],
-        today(now),
+        day_of(now),
     )
     verdicts = deciding.decide(request, seen, choices, who.account_id)
     if request.kind is Kind.TRANSFER:  # the unit that is left has its own operator to agree
@@ -470,7 +470,7 @@ def _do(
 ) -> list[Item]:
     """Carries out what is granted, keeps why the rest is not; returns the granted items."""
     profile = office.profile(tx, request.unit_id)
-    world = World(who.name, profile, office.ids, today(now), now)
+    world = World(who.name, profile, office.ids, day_of(now), now)
     good = [verdict for verdict in verdicts if verdict.ruling is Ruling.GRANT]
     done = granting.carry_out(tx, world, request.kind, good, drawn) if good else []
     refused = [

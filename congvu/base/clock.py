@@ -2,10 +2,10 @@
 
 import os
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from typing import Protocol
 
-_VIETNAM = timedelta(hours=7)  # ahead of UTC the whole year, whatever zone the machine is set to
+VIETNAM = timezone(timedelta(hours=7))  # ahead of UTC the whole year, whatever zone the machine is set to
 
 
 class Clock(Protocol):
@@ -23,9 +23,9 @@ class SystemClock:
         return time.time()
 
 
-def today(now: float) -> date:
-    """The day it is in Vietnam at that second."""
-    return (datetime.fromtimestamp(now, UTC) + _VIETNAM).date()
+def day_of(instant: float) -> date:
+    """The day it is in Vietnam at that instant."""
+    return datetime.fromtimestamp(instant, VIETNAM).date()
 
 
 class ManualClock:

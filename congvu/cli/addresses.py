@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congvu.base import config as configuration
-from congvu.base.clock import SystemClock, today
+from congvu.base.clock import SystemClock, day_of
 from congvu.base.failure import Refused
 from congvu.cli.common import opened
 
@@ -68,7 +68,7 @@ def address_propose(
         birth=_day(birth),
         identity=identity,
         domain=domain,
-        on=asked or today(SystemClock().now()),
+        on=asked or day_of(SystemClock().now()),
     )
     if config is None or data is None:
         found = naming.propose(rules, subject)

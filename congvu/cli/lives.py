@@ -3,13 +3,13 @@ happens to accounts after they were made, by the operator's hand."""
 
 import asyncio
 import sys
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from congvu.base import config as configuration
-from congvu.base.clock import SystemClock
+from congvu.base.clock import VIETNAM, SystemClock
 from congvu.base.failure import Refused
 from congvu.base.observe import Secret
 from congvu.base.texts import say_in
@@ -194,7 +194,6 @@ def daily(
     """Việc hằng ngày theo đồng hồ: khóa, thu hồi, xóa, nhắc; in ra những gì đã làm / the day's work by the clock."""
     from congvu.actions import daily as work
     from congvu.directory import profile as profiles
-    from congvu.directory.lifecycle import VIETNAM
     from congvu.directory.regulation import Regulation
 
     config = configuration.load(data)
@@ -204,7 +203,7 @@ def daily(
             day = date.fromisoformat(on)
         except ValueError:
             raise Refused("bad-day", text=on[:40]) from None
-        now = (datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - VIETNAM).timestamp()
+        now = datetime(day.year, day.month, day.day, 12, tzinfo=VIETNAM).timestamp()
     count = 0
     with opened(config, data) as database:
         for notice in work.run(database, Regulation(profiles.load(config.profile)), now):

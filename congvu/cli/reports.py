@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congvu.base import config as configuration
-from congvu.base.clock import SystemClock, today
+from congvu.base.clock import SystemClock, day_of
 from congvu.base.disk import write_safely
 from congvu.base.failure import Refused
 from congvu.base.observe import printable
@@ -100,7 +100,7 @@ def public(
     from congvu.actions import public_list
 
     with _desk(data) as desk:
-        unit_id, day = desk.unit(unit), today(desk.now)
+        unit_id, day = desk.unit(unit), day_of(desk.now)
         found = desk.database.read_now(lambda tx: public_list.public_list(tx, desk.who, day, unit_id=unit_id))
     make = {Page.CSV: public_list.csv, Page.JSON: public_list.as_json, Page.HTML: public_list.html}[form]
     _give(make(found), out, 0o644)  # a portal's server reads it
@@ -175,7 +175,7 @@ def calendar(
     from congvu.actions import report_files, reports
 
     with _desk(data) as desk:
-        rules, on = desk.rules(desk.unit(unit)), today(desk.now)
+        rules, on = desk.rules(desk.unit(unit)), day_of(desk.now)
     for each in reports.calendar(rules, on, on + timedelta(days=within)):
         typer.echo("\t".join(report_files.due_line(each, on)))
 
@@ -228,7 +228,7 @@ def attested(
         changed = {True: "đã thay đổi / changed", False: "không thay đổi / unchanged", None: "chưa xác nhận / never"}
         typer.echo(f"{changed[since.changed]}\t{since.entries}\t{since.digest.hex()}")
         for row in since.acts:
-            typer.echo(f"{report_files.day(today(row.at))}\t{row.who}\t{row.act}\t{printable(row.facts, 200)}")
+            typer.echo(f"{report_files.day(day_of(row.at))}\t{row.who}\t{row.act}\t{printable(row.facts, 200)}")
         if since.more:
             typer.echo("…")
 
@@ -237,7 +237,8 @@ def _review(each: "Review") -> str:
     from congvu.actions.report_files import day
 
     word = "đến hạn / due" if each.overdue else "còn hạn / in time"
-    last = f"{day(today(each.last.at))}\t{each.last.entries}\t{each.last.who}\t{each.last.remark}" if each.last else "–"
+    made = each.last
+    last = f"{day(day_of(made.at))}\t{made.entries}\t{made.who}\t{made.remark}" if made else "–"
     return f"{each.unit.name}\t{word}\t{day(each.due)}\t{last}".rstrip()
 
 
@@ -253,7 +254,7 @@ def locked(
 
     _binary_needs_a_file(form, out)
     with _desk(data) as desk:
-        unit_id, on = desk.unit(unit), today(desk.now)
+        unit_id, on = desk.unit(unit), day_of(desk.now)
         found = desk.database.read_now(lambda tx: reports.locked(tx, desk.who, on, unit_id=unit_id))
     match form:
         case Sheet.XLSX:

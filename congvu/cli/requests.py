@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from congvu.base import config as configuration
-from congvu.base.clock import Identifiers, SystemClock, today
+from congvu.base.clock import Identifiers, SystemClock, day_of
 from congvu.base.config import Config
 from congvu.base.failure import Refused
 from congvu.base.observe import printable
@@ -280,7 +280,7 @@ def _judged(tx: "Tx", desk: _Desk, content: bytes, kind: "Kind", unit: str) -> "
     now = desk.clock.now()
     agency = _unit_of(tx, unit)
     profile = desk.office.profile(tx, agency.id)
-    found = sheets.meet(tx, sheets.read(content, kind, desk.config, profile, today(now)), agency.id)
+    found = sheets.meet(tx, sheets.read(content, kind, desk.config, profile, day_of(now)), agency.id)
     draft = Request(0, kind, agency.id, "", "", "")
     verdicts = acts.judged(tx, desk.who, desk.office, draft, found.items(), {}, now)
     return found, {verdict.item.line: verdict for verdict in verdicts}
@@ -320,7 +320,7 @@ def request_overdue(data: Data) -> None:
     from congvu.actions import requests as acts
 
     with _desk(data) as desk:
-        for request in desk.database.read_now(acts.overdue, desk.who, today(desk.clock.now())):
+        for request in desk.database.read_now(acts.overdue, desk.who, day_of(desk.clock.now())):
             typer.echo(_row(request))
 
 
@@ -522,7 +522,7 @@ def request_reply(
         request, agency, lines = desk.database.read_now(answers.answered, desk.who, number)
         head = _head(
             issuer, above=above, number=request.reply_number, place=place, signer_title=signer_title,
-            signer=signer, unit=drafted_by, day=today(desk.clock.now()),
+            signer=signer, unit=drafted_by, day=day_of(desk.clock.now()),
         )  # fmt: skip
         _save(out, letters.reply(head, request, agency, lines, _website(desk.config)))
 
@@ -536,4 +536,4 @@ def request_minutes(number: Number, out: Out, data: Data, issuer: Issuer = "", p
         agency, handed = desk.database.read_now(answers.handed_over, desk.who, number)
         if not handed:
             raise Refused("request-no-hand-over")
-        _save(out, letters.minutes(_head(issuer or agency, place=place, day=today(desk.clock.now())), agency, handed))
+        _save(out, letters.minutes(_head(issuer or agency, place=place, day=day_of(desk.clock.now())), agency, handed))

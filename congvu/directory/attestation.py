@@ -11,7 +11,7 @@ from datetime import date
 
 from blake3 import blake3
 
-from congvu.base.clock import today
+from congvu.base.clock import day_of
 from congvu.db.engine import Tx
 from congvu.directory import entries
 from congvu.directory.entries import Entry
@@ -79,7 +79,7 @@ def latest(tx: Tx, part: Part, before: int) -> dict[int, Attested]:
 
 def due(last: Attested | None, every: Period, on: date) -> date:
     """The day from which the list has to be confirmed anew; that of today when it never was."""
-    return on if last is None else every.after(today(last.at))
+    return on if last is None else every.after(day_of(last.at))
 
 
 # Each statement returns rows that must not exist, with the sentence they fill.

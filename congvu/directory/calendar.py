@@ -7,10 +7,10 @@ next Tết) stands as exceptions in the caller's hands. Pure; must never ask wha
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 
-from congvu.directory.lifecycle import VIETNAM
+from congvu.base.clock import VIETNAM
 
 _MOST = 3660  # days looked at for one deadline: ten years, and an end to any mistake
 SATURDAY = 5
@@ -70,7 +70,7 @@ class Calendar:
 
     def received(self, instant: float) -> date:
         """The working day on which something counts as come: the next one in the evening and on days off."""
-        local = datetime.fromtimestamp(instant, UTC) + VIETNAM
+        local = datetime.fromtimestamp(instant, VIETNAM)
         if self.is_workday(local.date()) and local.hour < self.closes:
             return local.date()
         return self.next_workday(local.date())

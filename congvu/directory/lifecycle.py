@@ -7,23 +7,18 @@ when asked again, until its effect has been carried out (a crash between the two
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
+from congvu.base.clock import day_of
 from congvu.base.failure import Refused
 
 if TYPE_CHECKING:  # a profile knows kinds of accounts, which know states
     from congvu.directory.profile import Profile
     from congvu.directory.rules import Period
 
-VIETNAM = timedelta(hours=7)  # ahead of UTC, all the year
 _EPOCH = date(1970, 1, 1)
-
-
-def day_of(instant: float) -> date:
-    """The day it is in Vietnam."""
-    return (datetime.fromtimestamp(instant, UTC) + VIETNAM).date()
 
 
 def day_number(day: date) -> int:

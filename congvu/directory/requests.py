@@ -8,11 +8,11 @@ Must never change an account: what a decision means is carried out by `actions/r
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, get_type_hints
 
-from congvu.base.clock import today
+from congvu.base.clock import VIETNAM, day_of
 from congvu.base.failure import Refused
 from congvu.base.vietnamese import nfc
 from congvu.db.engine import Row, Tx
@@ -254,7 +254,7 @@ def due(profile: Profile, kind: Kind, now: float, working: Callable[[float, int]
     the day on which they end."""
     if kind is Kind.RESET:
         period = profile.deadline.password.or_none
-        return "" if period is None else today(now + period.seconds).isoformat()
+        return "" if period is None else day_of(now + period.seconds).isoformat()
     key = "handover" if kind is Kind.HAND_OVER else kind.value
     days = getattr(profile.deadline, key).or_none
     return "" if days is None else working(now, days).isoformat()
@@ -399,9 +399,7 @@ def take(tx: Tx, request_id: int, version: int, *states: State) -> Request:
 
 def _moment(at: int) -> str:
     """As people in Vietnam read it."""
-    days, seconds = divmod(at + 7 * 3600, 86400)
-    day = date.fromordinal(date(1970, 1, 1).toordinal() + days)
-    return f"{seconds // 3600:02}:{seconds % 3600 // 60:02} {day:%d/%m/%Y}"
+    return f"{datetime.fromtimestamp(at, VIETNAM):%H:%M %d/%m/%Y}"
 
 
 def put(tx: Tx, request: Request) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 
-from congvu.base.clock import today
+from congvu.base.clock import day_of
 from congvu.base.failure import Refused
 from congvu.base.vietnamese import findable
 from congvu.db.engine import Tx
@@ -222,7 +222,7 @@ def count_people(tx: Tx, part: Part, within: Span, workdays: Workdays, regular: 
         days, any_day = signed.get(account_id, (0, False))
         if any_day:
             tally.add(unit_id, "used")
-        asked = workdays.since(today(created)) if created >= within.begin else len(workdays)
+        asked = workdays.since(day_of(created)) if created >= within.begin else len(workdays)
         if asked and days and days * 100 >= regular * asked:
             tally.add(unit_id, "regular")
 
@@ -248,7 +248,7 @@ def count_sent(tx: Tx, part: Part, within: Span, tally: Tally) -> date | None:
         tally.add(unit_id, "letters", int(letters))
         tally.add(unit_id, "recipients", int(recipients))
     row = tx.one("SELECT min(minute) FROM sent")
-    return None if row is None or row[0] is None else today(row[0] * 60)
+    return None if row is None or row[0] is None else day_of(row[0] * 60)
 
 
 def count_public(tx: Tx, part: Part, tally: Tally) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from congvu.base.clock import day_of
 from congvu.base.failure import Refused
 from congvu.base.texts import catalogue
 from congvu.directory import profile
@@ -22,7 +23,6 @@ from congvu.directory.lifecycle import (
     What,
     checked_reason,
     day_number,
-    day_of,
     decide,
     is_burst,
     may,

@@ -12,7 +12,7 @@ import pytest
 from congvu.actions import accounts, daily, lifecycle
 from congvu.actions.accounts import Doors, NewAccount
 from congvu.actions.proofs import Proofs
-from congvu.base.clock import Identifiers, ManualClock
+from congvu.base.clock import Identifiers, ManualClock, day_of
 from congvu.base.config import Config, TlsSettings
 from congvu.base.failure import NotNow, Refused
 from congvu.base.observe import Secret
@@ -22,7 +22,7 @@ from congvu.db.blobs import Blob
 from congvu.db.engine import Database, Tx
 from congvu.directory import addresses, credentials, entries, people, profile, roles, units
 from congvu.directory.credentials import Stored
-from congvu.directory.lifecycle import State, day_of
+from congvu.directory.lifecycle import State
 from congvu.directory.people import Kind
 from congvu.directory.regulation import Regulation
 from congvu.directory.roles import Actor, Grant, Role

@@ -8,7 +8,7 @@ import pytest
 from congvu.actions import accounts
 from congvu.actions import naming as proposals
 from congvu.actions.accounts import NewAccount
-from congvu.base.clock import Identifiers, ManualClock, today
+from congvu.base.clock import Identifiers, ManualClock, day_of
 from congvu.db.engine import Database, Tx
 from congvu.directory import addresses, profile, units
 from congvu.directory.naming import Subject
@@ -79,7 +79,7 @@ def test_the_domain_is_one_that_is_served(province: Database) -> None:
 
 def test_the_day_is_that_of_vietnam() -> None:
     midnight = 1_782_838_800.0  # 2026-07-01 00:00 in Vietnam
-    assert [today(midnight - 1).isoformat(), today(midnight).isoformat()] == ["2026-06-30", "2026-07-01"]
+    assert [day_of(midnight - 1).isoformat(), day_of(midnight).isoformat()] == ["2026-06-30", "2026-07-01"]
 
 
 # ---- the command

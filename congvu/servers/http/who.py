@@ -6,13 +6,12 @@ not name, and that roles are read anew in the transaction that uses them, so one
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
 from typing import Concatenate, ParamSpec, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from congvu.base.clock import Clock
+from congvu.base.clock import Clock, day_of
 from congvu.base.failure import Refused
 from congvu.base.observe import Secret
 from congvu.db.engine import Database, Tx
@@ -25,7 +24,6 @@ R = TypeVar("R")
 
 COOKIE = "congvu"
 SESSION_SECONDS = 12 * 3600  # a working day; who comes back tomorrow signs in again
-VIETNAM = timezone(timedelta(hours=7))
 SCOPES = {
     "directory": "đọc danh bạ / read the directory",
     "units": "đơn vị / units",
@@ -55,7 +53,7 @@ class Asker:
         return await self.db.write(self._as(f), *args, **kwargs)
 
     def _as(self, f: Callable[Concatenate[Tx, Actor, P], R]) -> Callable[Concatenate[Tx, P], R]:
-        today = datetime.fromtimestamp(self.clock.now(), UTC).astimezone(VIETNAM).date()
+        today = day_of(self.clock.now())
 
         def acting(tx: Tx, /, *args: P.args, **kwargs: P.kwargs) -> R:
             who = roles.actor(tx, self.token.account_id, self.token.address, self.peer, today)
