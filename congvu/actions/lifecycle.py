@@ -22,14 +22,6 @@ from congvu.mailstore import changes, erase, mailbox, rights
 FOR_EVER = 2**53  # an address that rests where no text says when it may be given again
 
 
-def number_of(tx: Tx, address: str) -> int:
-    """The account behind an address. Raises `Refused("no-such-account")`."""
-    held = addresses.exact(tx, address)
-    if held is None:
-        raise Refused("no-such-account", address=address)
-    return held.account_id
-
-
 def take_step(tx: Tx, account_id: int, to: State, now: float, reason: str = "") -> State:
     """One step by the table; returns the state before. Whoever has a mailbox of this account open, or is open to it, is
     told to look. The caller has asked the right, or is the clock. Raises as `people.set_state`."""

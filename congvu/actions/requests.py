@@ -22,7 +22,7 @@ from congvu.base.observe import Secret
 from congvu.base.texts import say_in
 from congvu.db.blobs import Blob, BlobKeeper, register
 from congvu.db.engine import Database, Duplicate, Tx
-from congvu.directory import addresses, credentials, deciding, people, requests, roles, units
+from congvu.directory import credentials, deciding, people, requests, roles, units
 from congvu.directory import profile as profiles
 from congvu.directory.credentials import Stored
 from congvu.directory.deciding import Choice, Ruling, Verdict
@@ -605,11 +605,3 @@ def _anew(tx: Tx, who: Actor, request_id: int, drawn: Mapping[int, Drawn], now: 
     facts = {"count": len(done)}
     roles.note(tx, who, "request.sheets", now, on=request.number, request=request_id, facts=facts)
     return _handed(request.kind, done, drawn)
-
-
-def holder_of(tx: Tx, address: str) -> int:
-    """The account behind an address in a request. Raises `Refused("no-such-account")`."""
-    held = addresses.exact(tx, address)
-    if held is None:
-        raise Refused("no-such-account", address=address)
-    return held.account_id

@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,10 @@ from congvu.base.clock import Identifiers, SystemClock
 from congvu.base.failure import Refused
 from congvu.base.observe import printable
 from congvu.base.texts import say
-from congvu.cli.common import WHO, Data, PasswordStdin, opened, read_password, show_password
+from congvu.cli.common import WHO, Data, PasswordStdin, actor, at, holder, opened, read_password, show_password, write
+
+if TYPE_CHECKING:
+    from congvu.db.engine import Tx
 
 MustChange = Annotated[
     bool,
@@ -65,14 +68,15 @@ def account_password(
     """Đặt lại mật khẩu / set a new password."""
     from congvu.actions import lifecycle
     from congvu.directory import credentials
-    from congvu.directory.roles import Actor
 
-    config = configuration.load(data)
     password = read_password() if password_stdin else credentials.invent_password()
+    secret = credentials.make(password)
     change = lifecycle.reset_password if must_change else lifecycle.set_password
-    with opened(config, data) as database:
-        number = database.read_now(lifecycle.number_of, address)
-        database.write_now(change, Actor(WHO), number, credentials.make(password), SystemClock().now())
+
+    def act(tx: "Tx", now: float) -> None:
+        change(tx, actor(), holder(tx, address).id, secret, now)
+
+    write(data, act)
     if not password_stdin:
         show_password(address, password)
 
@@ -122,13 +126,11 @@ def account_import(
 @app.command("list")
 def account_list(data: Data) -> None:
     """Liệt kê: địa chỉ, loại, trạng thái, tên, cách nhau bằng tab / list, separated by tabs."""
-    from congvu.db.engine import Tx
     from congvu.directory import people
 
-    def show(tx: Tx) -> None:
+    def show(tx: "Tx") -> None:
         for each in people.everyone(tx):
             typer.echo(f"{each.address}\t{each.kind}\t{each.state}\t{each.name}")
 
-    config = configuration.load(data)
-    with opened(config, data) as database:
+    with at(data) as database:
         database.read_now(show)

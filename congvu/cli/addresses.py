@@ -11,7 +11,7 @@ import typer
 from congvu.base import config as configuration
 from congvu.base.clock import SystemClock, day_of
 from congvu.base.failure import Refused
-from congvu.cli.common import opened
+from congvu.cli.common import Json, opened
 
 if TYPE_CHECKING:
     from congvu.directory.naming import Candidate
@@ -38,7 +38,7 @@ def address_propose(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Hỏi cơ sở dữ liệu địa chỉ nào còn trống / ask which are free."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="In JSON / as JSON.")] = False,
+    as_json: Json = False,
     parent_kind: Annotated[str, typer.Option("--parent-kind", help="Loại của cấp trên / kind of the parent.")] = "",
     district: Annotated[str, typer.Option("--district", help="Địa chỉ huyện cũ / the old district's address.")] = "",
     birth: Annotated[str, typer.Option("--birth", metavar="YYYY-MM-DD", help="Ngày sinh / day of birth.")] = "",

@@ -1,11 +1,8 @@
 """`congvu unit | person | role | audit`: the tree, the people in it, who may act, and the proof of what was done."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,11 +11,10 @@ from congvu.base import config as configuration
 from congvu.base.clock import Identifiers, SystemClock
 from congvu.base.failure import Refused
 from congvu.base.observe import printable
-from congvu.cli.common import WHO, Data, opened
+from congvu.cli.common import Data, Json, UnitRef, actor, at, holder, unit_of, write
 
 if TYPE_CHECKING:
-    from congvu.db.engine import Database, Tx
-    from congvu.directory.people import Account
+    from congvu.db.engine import Tx
     from congvu.directory.units import Unit
 
 unit = typer.Typer(help="Cây cơ quan, đơn vị / the tree of units.", no_args_is_help=True)
@@ -27,47 +23,7 @@ role = typer.Typer(help="Vai trò trên từng nhánh / roles on parts of the tr
 audit = typer.Typer(help="Nhật ký kiểm toán / the audit chain.", no_args_is_help=True)
 
 Why = Annotated[str, typer.Option("--why", help="Lý do, ghi vào nhật ký / the reason, for the audit.")]
-UnitRef = Annotated[str, typer.Argument(metavar="UNIT", help="Số hoặc tên của đơn vị / number or name of the unit.")]
-Json = Annotated[bool, typer.Option("--json", help="In JSON / print JSON.")]
 Day = Annotated[str, typer.Option(metavar="YYYY-MM-DD")]
-
-
-@contextmanager
-def _at(data: Path) -> "Iterator[Database]":
-    with opened(configuration.load(data), data) as database:
-        yield database
-
-
-def _unit_of(tx: "Tx", text: str) -> "Unit":
-    """By number, or by the words of its name when these are one unit's. Raises `Refused`: no-such-unit, many-units."""
-    from congvu.base.vietnamese import findable
-    from congvu.directory import units
-
-    if text.isdigit():
-        return units.must_get(tx, int(text))
-    found = [each for each in units.find(tx, text) if not each.until]
-    exact = [each for each in found if findable(each.name) == findable(text)]
-    if not found:
-        raise Refused("no-such-unit")
-    if len(exact or found) > 1:
-        raise Refused("many-units", known=", ".join(f"{each.id} {each.name}" for each in (exact or found)[:10]))
-    return (exact or found)[0]
-
-
-def _holder(tx: "Tx", address: str) -> "Account":
-    from congvu.actions import accounts
-    from congvu.directory import people
-
-    held = people.get(tx, accounts.must_hold(tx, address).account_id)
-    if held is None:
-        raise Refused("no-such-account", address=address)
-    return held
-
-
-def _write(data: Path, act: "Callable[[Tx, float], object]") -> None:
-    now = SystemClock().now()
-    with _at(data) as database:
-        database.write_now(lambda tx: act(tx, now))
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
@@ -85,7 +41,6 @@ def unit_add(
 ) -> None:
     """Thêm một đơn vị; in ra số của nó / add a unit; prints its number."""
     from congvu.actions import directory
-    from congvu.directory.roles import Actor
     from congvu.directory.units import Unit
 
     config = configuration.load(data)
@@ -94,11 +49,11 @@ def unit_add(
     number = Identifiers(SystemClock()).draw()
 
     def act(tx: "Tx", now: float) -> None:
-        above = _unit_of(tx, parent).id if parent else None
+        above = unit_of(tx, parent).id if parent else None
         new = Unit(number, above, name, category, since=since, domain=domain.lower())
-        directory.add_unit(tx, Actor(WHO), new, why, now)
+        directory.add_unit(tx, actor(), new, why, now)
 
-    _write(data, act)
+    write(data, act)
     typer.echo(number)
 
 
@@ -111,7 +66,6 @@ def unit_communes(
     """Thêm các xã, phường, đặc khu hiện nay của một tỉnh / add today's communes of a province."""
     from congvu.actions import directory
     from congvu.directory import units
-    from congvu.directory.roles import Actor
     from congvu.directory.units import Unit
 
     ids = Identifiers(SystemClock())
@@ -119,9 +73,9 @@ def unit_communes(
     name = "Tỉnh " + province.removeprefix("Tỉnh ")
 
     def act(tx: "Tx", now: float) -> int:
-        who = Actor(WHO)
+        who = actor()
         if parent:
-            root = _unit_of(tx, parent).id
+            root = unit_of(tx, parent).id
         else:
             root = next((each.id for each in units.children(tx, None) if each.name == name), 0)
             if not root:
@@ -129,10 +83,7 @@ def unit_communes(
                 directory.add_unit(tx, who, Unit(root, None, name, "tinh"), "", now)
         return directory.add_communes(tx, who, root, communes, "", now)
 
-    now = SystemClock().now()
-    with _at(data) as database:
-        count = database.write_now(act, now)
-    typer.echo(f"Đã thêm / added: {count}")
+    typer.echo(f"Đã thêm / added: {write(data, act)}")
 
 
 @unit.command("list")
@@ -158,7 +109,7 @@ def unit_list(
             waiting += [(depth + 1, child) for child in reversed(below.get(each.id, []))]
         return rows
 
-    with _at(data) as database:
+    with at(data) as database:
         rows = database.read_now(read)
     if json_:
         fields = ("id", "parent_id", "name", "category", "since", "until", "domain", "profile", "code")
@@ -175,10 +126,9 @@ def unit_show(ref: UnitRef, data: Data) -> None:
     from congvu.actions import directory
     from congvu.actions.directory import View
     from congvu.directory import people, units
-    from congvu.directory.roles import Actor
 
     def show(tx: "Tx") -> None:
-        found = _unit_of(tx, ref)
+        found = unit_of(tx, ref)
         typer.echo(" › ".join(each.name for each in units.path(tx, found.id)))
         days = f"{found.since or '…'} – {found.until or '…'}"
         domain, profile = units.inherited(tx, found.id)
@@ -194,10 +144,10 @@ def unit_show(ref: UnitRef, data: Data) -> None:
                 for held in (people.get(tx, n) if n else None for n in (duty and duty.head_id, duty and duty.clerk_id))
             ]
             typer.echo(f"{box.address}\t{box.state}\t{' '.join(names)}")
-        for card in directory.find(tx, Actor(WHO), "", View.MANAGED, unit_id=found.id, limit=1000):
+        for card in directory.find(tx, actor(), "", View.MANAGED, unit_id=found.id, limit=1000):
             typer.echo(f"{card.address}\t{card.name}\t{card.title}\t{' › '.join(card.path[-1:])}")
 
-    with _at(data) as database:
+    with at(data) as database:
         database.read_now(show)
 
 
@@ -213,21 +163,20 @@ def unit_change(
 ) -> None:
     """Đổi tên, loại hoặc cấp trên; địa chỉ giữ nguyên / change name, category or place; addresses stay."""
     from congvu.actions import directory
-    from congvu.directory.roles import Actor
 
     def act(tx: "Tx", now: float) -> None:
-        new = _unit_of(tx, ref)
+        new = unit_of(tx, ref)
         if parent is not None:
-            new = replace(new, parent_id=_unit_of(tx, parent).id)
+            new = replace(new, parent_id=unit_of(tx, parent).id)
         new = replace(
             new,
             name=new.name if name is None else name,
             category=new.category if category is None else category,
             since=new.since if since is None else since,
         )
-        directory.change_unit(tx, Actor(WHO), new, why, now)
+        directory.change_unit(tx, actor(), new, why, now)
 
-    _write(data, act)
+    write(data, act)
 
 
 @unit.command("end")
@@ -241,17 +190,16 @@ def unit_end(
 ) -> None:
     """Đơn vị kết thúc hoạt động, có đơn vị kế thừa / a unit ends; who takes over."""
     from congvu.actions import directory
-    from congvu.directory.roles import Actor
     from congvu.directory.units import How
 
     if how not in set(How):
         raise Refused("no-such-word", word=how, known=", ".join(How))
 
     def act(tx: "Tx", now: float) -> None:
-        successors = [_unit_of(tx, each).id for each in to or []]
-        directory.end_unit(tx, Actor(WHO), _unit_of(tx, ref).id, on, successors, How(how), why, now)
+        successors = [unit_of(tx, each).id for each in to or []]
+        directory.end_unit(tx, actor(), unit_of(tx, ref).id, on, successors, How(how), why, now)
 
-    _write(data, act)
+    write(data, act)
 
 
 # --- people -----------------------------------------------------------------------------------------------------------
@@ -272,13 +220,12 @@ def person_find(
 
     from congvu.actions import directory
     from congvu.actions.directory import Card, View
-    from congvu.directory.roles import Actor
 
     def read(tx: "Tx") -> list[Card]:
-        below = _unit_of(tx, unit_).id if unit_ else None
-        return directory.find(tx, Actor(WHO), text, View.MANAGED, unit_id=below, limit=limit)
+        below = unit_of(tx, unit_).id if unit_ else None
+        return directory.find(tx, actor(), text, View.MANAGED, unit_id=below, limit=limit)
 
-    with _at(data) as database:
+    with at(data) as database:
         found = database.read_now(read)
     if json_:
         typer.echo(json.dumps([asdict(card) for card in found], ensure_ascii=False))
@@ -303,17 +250,16 @@ def person_post(
     from congvu.actions import directory
     from congvu.directory import people
     from congvu.directory.people import Post
-    from congvu.directory.roles import Actor
 
     def act(tx: "Tx", now: float) -> None:
-        held = _holder(tx, address)
-        new = Post(held.id, _unit_of(tx, unit_).id, title, main=not add, since=since)
+        held = holder(tx, address)
+        new = Post(held.id, unit_of(tx, unit_).id, title, main=not add, since=since)
         kept = [
             p for p in people.posts(tx, held.id) if (add or not p.main) and (p.unit_id, p.title) != (new.unit_id, title)
         ]
-        directory.set_posts(tx, Actor(WHO), held.id, [*kept, new], why, now)
+        directory.set_posts(tx, actor(), held.id, [*kept, new], why, now)
 
-    _write(data, act)
+    write(data, act)
 
 
 @person.command("contact")
@@ -335,10 +281,9 @@ def person_contact(
     from congvu.actions import directory
     from congvu.directory import entries
     from congvu.directory.entries import Contact, Shown
-    from congvu.directory.roles import Actor
 
     def act(tx: "Tx", now: float) -> None:
-        held = _holder(tx, address)
+        held = holder(tx, address)
         new = entries.contact(tx, held.id) or Contact(held.id)
         new = replace(
             new,
@@ -350,9 +295,9 @@ def person_contact(
         for flag, wish in ((Shown.LISTED, listed), (Shown.MOBILE, show_mobile), (Shown.PUBLIC, public)):
             if wish is not None:
                 shown = shown | flag if wish else shown & ~flag
-        directory.set_contact(tx, Actor(WHO), replace(new, shown=shown), now)
+        directory.set_contact(tx, actor(), replace(new, shown=shown), now)
 
-    _write(data, act)
+    write(data, act)
 
 
 # --- roles ------------------------------------------------------------------------------------------------------------
@@ -372,16 +317,16 @@ def role_give(
 ) -> None:
     """Giao một vai trò trên một đơn vị và các đơn vị bên dưới / a role in a unit and all below it."""
     from congvu.actions import directory
-    from congvu.directory.roles import Actor, Grant, Role
+    from congvu.directory.roles import Grant, Role
 
     if role_ not in set(Role):
         raise Refused("no-such-word", word=role_, known=", ".join(Role))
 
     def act(tx: "Tx", now: float) -> None:
-        grant = Grant(Role(role_), _unit_of(tx, unit_).id)
-        directory.give_role(tx, Actor(WHO), _holder(tx, address).id, grant, since, until, why, now)
+        grant = Grant(Role(role_), unit_of(tx, unit_).id)
+        directory.give_role(tx, actor(), holder(tx, address).id, grant, since, until, why, now)
 
-    _write(data, act)
+    write(data, act)
 
 
 @role.command("take")
@@ -394,33 +339,33 @@ def role_take(
 ) -> None:
     """Thu hồi một vai trò / take a role away."""
     from congvu.actions import directory
-    from congvu.directory.roles import Actor, Grant, Role
+    from congvu.directory.roles import Grant, Role
 
     if role_ not in set(Role):
         raise Refused("no-such-word", word=role_, known=", ".join(Role))
 
     def act(tx: "Tx", now: float) -> None:
-        grant = Grant(Role(role_), _unit_of(tx, unit_).id)
-        directory.take_role(tx, Actor(WHO), _holder(tx, address).id, grant, why, now)
+        grant = Grant(Role(role_), unit_of(tx, unit_).id)
+        directory.take_role(tx, actor(), holder(tx, address).id, grant, why, now)
 
-    _write(data, act)
+    write(data, act)
 
 
 @role.command("list")
 def role_list(data: Data) -> None:
     """Ai có vai trò gì ở đâu / who has which role where."""
     from congvu.directory import people, roles, units
-    from congvu.directory.roles import Actor, Right
+    from congvu.directory.roles import Right
 
     def show(tx: "Tx") -> None:
-        rows = roles.holders(tx, roles.scope(Actor(WHO), Right.READ))
+        rows = roles.holders(tx, roles.scope(actor(), Right.READ))
         names = {each.id: each.address for each in people.some(tx, [row[0] for row in rows])}
         places = units.some(tx, [grant.unit_id for _, grant, _, _ in rows])
         for account_id, grant, since, until in rows:
             place = places[grant.unit_id].name if grant.unit_id in places else str(grant.unit_id)
             typer.echo(f"{names.get(account_id, account_id)}\t{grant.role.value}\t{place}\t{since}\t{until}")
 
-    with _at(data) as database:
+    with at(data) as database:
         database.read_now(show)
 
 
@@ -445,7 +390,7 @@ def audit_verify(
             known = int(number), bytes.fromhex(seal)
         except ValueError:
             raise Refused("bad-head", text=head) from None
-    with _at(data) as database:
+    with at(data) as database:
         wrong = database.read_now(chain.verify_chain, known)
         number_, seal_ = database.read_now(chain.head)
     for line in wrong:
@@ -466,8 +411,8 @@ def audit_list(
     """Các dòng gần nhất, mới trước, cách nhau bằng tab / the last rows, newest first, separated by tabs."""
     from congvu.db import audit as chain
 
-    with _at(data) as database:
+    with at(data) as database:
         rows = database.read_now(chain.recent, who=who, act=act, on=on, limit=limit)
     for row in rows:
-        at = datetime.fromtimestamp(row.at, UTC).isoformat(timespec="seconds")
-        typer.echo(f"{row.id}\t{at}\t{printable(row.who)}\t{row.act}\t{printable(row.facts, 10_000)}")
+        moment = datetime.fromtimestamp(row.at, UTC).isoformat(timespec="seconds")
+        typer.echo(f"{row.id}\t{moment}\t{printable(row.who)}\t{row.act}\t{printable(row.facts, 10_000)}")

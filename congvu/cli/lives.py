@@ -14,10 +14,11 @@ from congvu.base.failure import Refused
 from congvu.base.observe import Secret
 from congvu.base.texts import say_in
 from congvu.cli.accounts import app as account
-from congvu.cli.common import WHO, Data, PasswordStdin, opened, read_password, show_password
+from congvu.cli.common import Data, PasswordStdin, actor, at, holder, opened, read_password, show_password, write
 
 if TYPE_CHECKING:
     from congvu.db.engine import Tx
+    from congvu.directory.minutes import Minutes
 
 app = typer.Typer()
 
@@ -40,12 +41,11 @@ def lock(
 ) -> None:
     """Khóa tạm thời: không đăng nhập được, vẫn nhận thư / lock: no sign-in, still receives."""
     from congvu.actions import lifecycle
-    from congvu.directory.roles import Actor
 
-    config = configuration.load(data)
-    with opened(config, data) as database:
-        number = database.read_now(lifecycle.number_of, address)
-        database.write_now(lifecycle.lock, Actor(WHO), number, reason, why, SystemClock().now(), request)
+    def act(tx: "Tx", now: float) -> None:
+        lifecycle.lock(tx, actor(), holder(tx, address).id, reason, why, now, request)
+
+    write(data, act)
 
 
 @account.command("restore")
@@ -55,14 +55,14 @@ def restore(
     """Khôi phục, với mật khẩu mới phải đổi ở lần đăng nhập đầu / restore, with a password to be changed."""
     from congvu.actions import lifecycle
     from congvu.directory import credentials
-    from congvu.directory.roles import Actor
 
-    config = configuration.load(data)
     password = read_password() if password_stdin else credentials.invent_password()
     secret = credentials.make(password)
-    with opened(config, data) as database:
-        number = database.read_now(lifecycle.number_of, address)
-        database.write_now(lifecycle.restore, Actor(WHO), number, secret, SystemClock().now(), request, why)
+
+    def act(tx: "Tx", now: float) -> None:
+        lifecycle.restore(tx, actor(), holder(tx, address).id, secret, now, request, why)
+
+    write(data, act)
     if not password_stdin:
         show_password(address, password)
 
@@ -77,12 +77,11 @@ def revoke(
 ) -> None:
     """Thu hồi: thôi gửi và nhận ngay, xóa khi hết thời hạn / revoke: neither sends nor receives, deleted later."""
     from congvu.actions import lifecycle
-    from congvu.directory.roles import Actor
 
-    config = configuration.load(data)
-    with opened(config, data) as database:
-        number = database.read_now(lifecycle.number_of, address)
-        database.write_now(lifecycle.revoke, Actor(WHO), number, reason, why, SystemClock().now(), request)
+    def act(tx: "Tx", now: float) -> None:
+        lifecycle.revoke(tx, actor(), holder(tx, address).id, reason, why, now, request)
+
+    write(data, act)
 
 
 @account.command("hold")
@@ -94,12 +93,11 @@ def hold(
 ) -> None:
     """Giữ nguyên trạng để xác minh: không gì bị xóa / hold: nothing of it is deleted."""
     from congvu.actions import lifecycle
-    from congvu.directory.roles import Actor
 
-    config = configuration.load(data)
-    with opened(config, data) as database:
-        number = database.read_now(lifecycle.number_of, address)
-        database.write_now(lifecycle.hold, Actor(WHO), number, not release, why, SystemClock().now())
+    def act(tx: "Tx", now: float) -> None:
+        lifecycle.hold(tx, actor(), holder(tx, address).id, not release, why, now)
+
+    write(data, act)
 
 
 @account.command("leave")
@@ -113,12 +111,11 @@ def leave(
 ) -> None:
     """Nghỉ dài ngày: không bị khóa vì không sử dụng / on leave: not locked for being unused."""
     from congvu.actions import lifecycle
-    from congvu.directory.roles import Actor
 
-    config = configuration.load(data)
-    with opened(config, data) as database:
-        number = database.read_now(lifecycle.number_of, address)
-        database.write_now(lifecycle.set_leave, Actor(WHO), number, until, why, SystemClock().now())
+    def act(tx: "Tx", now: float) -> None:
+        lifecycle.set_leave(tx, actor(), holder(tx, address).id, until, why, now)
+
+    write(data, act)
 
 
 @account.command("handover")
@@ -133,16 +130,15 @@ def handover(
     """Bàn giao hộp thư cơ quan cho văn thư mới; in biên bản / hand a mailbox over; prints the minutes."""
     from congvu.actions import lifecycle
     from congvu.directory import credentials
-    from congvu.directory.roles import Actor
 
-    config = configuration.load(data)
     password = read_password() if password_stdin else credentials.invent_password()
     secret = credentials.make(password)
-    now = SystemClock().now()
-    with opened(config, data) as database:
-        number = database.read_now(lifecycle.number_of, address)
-        clerk = database.read_now(lifecycle.number_of, to)
-        minutes = database.write_now(lifecycle.hand_over, Actor(WHO), number, clerk, secret, now, request, why)
+
+    def act(tx: "Tx", now: float) -> "Minutes":
+        box, clerk = holder(tx, address).id, holder(tx, to).id
+        return lifecycle.hand_over(tx, actor(), box, clerk, secret, now, request, why)
+
+    minutes = write(data, act)
     typer.echo(minutes.text())
     if not password_stdin:
         show_password(address, password)
@@ -153,12 +149,10 @@ def show(address: Address, data: Data) -> None:
     """Xem một tài khoản: trạng thái, lý do, các mốc / one account: state, reason, dates."""
     from congvu.actions import lifecycle
 
-    config = configuration.load(data)
-
     def lines(tx: "Tx") -> list[str]:
-        return [f"{name}\t{value}" for name, value in lifecycle.told(tx, lifecycle.number_of(tx, address))]
+        return [f"{name}\t{value}" for name, value in lifecycle.told(tx, holder(tx, address).id)]
 
-    with opened(config, data) as database:
+    with at(data) as database:
         for line in database.read_now(lines):
             typer.echo(line)
 

@@ -10,10 +10,11 @@ import typer
 from congvu.base import config as configuration
 from congvu.base.clock import Identifiers, SystemClock
 from congvu.base.failure import Refused
-from congvu.cli.common import WHO, Data, opened
+from congvu.cli.common import Data, Json, actor, at, opened, write
 
 if TYPE_CHECKING:
     from congvu.actions.merging import Plan
+    from congvu.db.engine import Tx
 
 app = typer.Typer(help="Sáp nhập, chia tách đơn vị, hợp nhất tỉnh / mergers and splits.", no_args_is_help=True)
 
@@ -32,7 +33,6 @@ def draw(
     from congvu.actions import merging
     from congvu.directory import merging as orders
     from congvu.directory import profile as profiles
-    from congvu.directory.roles import Actor
 
     config = configuration.load(data)
     with file.open("rb") as opened_file:
@@ -40,8 +40,8 @@ def draw(
     rules = profiles.load(order.profile)
     clock = SystemClock()
     with opened(config, data) as database:
-        number = merging.draw(database, Actor(WHO), order, rules, Identifiers(clock), clock.now(), config.domains)
-        found = database.read_now(merging.plan, Actor(WHO), number)
+        number = merging.draw(database, actor(), order, rules, Identifiers(clock), clock.now(), config.domains)
+        found = database.read_now(merging.plan, actor(), number)
     typer.echo(number)
     typer.echo(f"Số bước / steps: {found.steps}; phải quyết định / to decide: {found.open}", err=True)
 
@@ -50,10 +50,9 @@ def draw(
 def list_(data: Data) -> None:
     """Các kế hoạch, cách nhau bằng tab / plans, separated by tabs."""
     from congvu.actions import merging
-    from congvu.directory.roles import Actor
 
-    with opened(configuration.load(data), data) as database:
-        for each in database.read_now(merging.plans, Actor(WHO)):
+    with at(data) as database:
+        for each in database.read_now(merging.plans, actor()):
             typer.echo(_line(each))
 
 
@@ -68,17 +67,16 @@ def show(
     questions: Annotated[
         bool, typer.Option("--questions", help="Chỉ các bước phải quyết định / open ones only.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="In JSON / print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Từng bước sẽ làm / every step that will be done."""
     from congvu.actions import merging
-    from congvu.directory.roles import Actor
 
-    with opened(configuration.load(data), data) as database:
+    with at(data) as database:
         if not json_:
-            typer.echo(_line(database.read_now(merging.plan, Actor(WHO), number)))
+            typer.echo(_line(database.read_now(merging.plan, actor(), number)))
         after = 0
-        while some := database.read_now(merging.steps, Actor(WHO), number, after):
+        while some := database.read_now(merging.steps, actor(), number, after):
             after = some[-1].line
             for step in some:
                 if questions and (step.done or not step.facts["question"]):
@@ -103,11 +101,11 @@ def decide(
 ) -> None:
     """Quyết định một bước; in ra phiên bản mới / decide a step; prints the plan's new version."""
     from congvu.actions import merging
-    from congvu.directory.roles import Actor
 
-    with opened(configuration.load(data), data) as database:
-        now = SystemClock().now()
-        typer.echo(database.write_now(merging.decide, Actor(WHO), number, version, line, address, now))
+    def act(tx: "Tx", now: float) -> int:
+        return merging.decide(tx, actor(), number, version, line, address, now)
+
+    typer.echo(write(data, act))
 
 
 @app.command("run")
@@ -129,7 +127,6 @@ def _carry(number: int, data: Path, version: int, back: bool) -> None:
     from congvu.actions import merging
     from congvu.db import known_in, open_blobs
     from congvu.directory import profile as profiles
-    from congvu.directory.roles import Actor
 
     config = configuration.load(data)
     clock = SystemClock()
@@ -141,7 +138,7 @@ def _carry(number: int, data: Path, version: int, back: bool) -> None:
         work = runner.take_back if back else runner.run
         try:
             found = asyncio.run(
-                work(Actor(WHO), number, version, lambda done, total: bar.update(task, completed=done, total=total))
+                work(actor(), number, version, lambda done, total: bar.update(task, completed=done, total=total))
             )
         finally:
             keeper.close()

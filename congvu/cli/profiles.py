@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from congvu.cli.common import Json
+
 app = typer.Typer(help="Hồ sơ quy chế / regulation profiles.", no_args_is_help=True)
 
 
@@ -16,7 +18,7 @@ def _group() -> None:
 @app.command("show")
 def profile_show(
     profile: Annotated[str, typer.Argument(metavar="P", help="Tên hồ sơ hoặc tệp TOML / a profile's name or file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="In JSON / as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Kiểm tra hồ sơ (cả ví dụ) và in mọi giá trị với nguồn / test a profile, examples too, and show every value."""
     from congvu.directory import profile as profiles

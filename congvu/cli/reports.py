@@ -19,8 +19,7 @@ from congvu.base.clock import SystemClock, day_of
 from congvu.base.disk import write_safely
 from congvu.base.failure import Refused
 from congvu.base.observe import printable
-from congvu.cli.common import WHO, Data, opened
-from congvu.cli.directory import UnitRef, _unit_of
+from congvu.cli.common import By, Data, UnitRef, actor, opened, unit_of
 
 if TYPE_CHECKING:
     from congvu.actions.reports import Review
@@ -32,7 +31,6 @@ app = typer.Typer(help="Báo cáo, thống kê, danh sách công khai / reports,
 
 UnitName = Annotated[str, typer.Option("--unit", metavar="UNIT", help="Đơn vị này và bên dưới / this unit and below.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Tệp ghi ra / the file to write.")]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Người thực hiện, ghi vào nhật ký / who acts.")]
 
 
 class Page(StrEnum):
@@ -55,7 +53,7 @@ class _Desk:
     now: float
 
     def unit(self, text: str) -> int | None:
-        return self.database.read_now(_unit_of, text).id if text else None
+        return self.database.read_now(unit_of, text).id if text else None
 
     def rules(self, unit_id: int | None) -> "Profile":
         """The profile that holds for a unit, or the server's."""
@@ -67,12 +65,10 @@ class _Desk:
 @contextmanager
 def _desk(data: Path, by: str = "") -> Iterator[_Desk]:
     from congvu.directory import profile as profiles
-    from congvu.directory.roles import Actor
 
     config = configuration.load(data)
     with opened(config, data) as database:
-        who = Actor(f"{WHO}: {by}" if by else WHO)
-        yield _Desk(database, profiles.load(config.profile), who, SystemClock().now())
+        yield _Desk(database, profiles.load(config.profile), actor(by), SystemClock().now())
 
 
 def _give(content: bytes, out: Path | None, mode: int = 0o600) -> None:
@@ -156,7 +152,7 @@ def _headcount(tx: "Tx", texts: Sequence[str]) -> dict[int, int]:
         name, _, number = text.rpartition("=")
         if not name or not (number.isascii() and number.isdigit()) or len(number) > 7:
             raise Refused("bad-headcount", text=text[:80])
-        found[_unit_of(tx, name).id] = int(number)
+        found[unit_of(tx, name).id] = int(number)
     return found
 
 

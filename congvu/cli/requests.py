@@ -19,8 +19,7 @@ from congvu.base.config import Config
 from congvu.base.failure import Refused
 from congvu.base.observe import printable
 from congvu.base.texts import say_in
-from congvu.cli.common import WHO, Data, opened
-from congvu.cli.directory import _holder, _unit_of
+from congvu.cli.common import By, Data, Json, actor, holder, opened, unit_of
 
 if TYPE_CHECKING:
     from congvu.actions.letters import Letterhead
@@ -46,7 +45,6 @@ Basis = Annotated[str, typer.Option("--basis", help="Số quyết định làm c
 Signed = Annotated[
     Path | None, typer.Option("--file", metavar="FILE", help="Văn bản đã ký (PDF, DOCX, ảnh) / the signed letter.")
 ]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Người thực hiện, ghi vào nhật ký / who acts.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Tệp ghi ra / the file to write.")]
 Sheets = Annotated[
     Path | None,
@@ -73,13 +71,12 @@ class _Desk:
 def _desk(data: Path, by: str = "") -> Iterator[_Desk]:
     from congvu.actions.requests import Office
     from congvu.directory.calendar import Calendar
-    from congvu.directory.roles import Actor
 
     config = configuration.load(data)
     clock = SystemClock()
     office = Office(config, Identifiers(clock), Calendar().due)
     with opened(config, data) as database:
-        yield _Desk(data, config, database, office, clock, Actor(f"{WHO}: {by}" if by else WHO))
+        yield _Desk(data, config, database, office, clock, actor(by))
 
 
 def _kind(word: str) -> "Kind":
@@ -146,7 +143,7 @@ def request_new(
 
         def item(tx: "Tx") -> Item:
             return Item(
-                0, facts_from(asked, _facts(tx, asked, facts or [], unit)), _holder(tx, about).id if about else None
+                0, facts_from(asked, _facts(tx, asked, facts or [], unit)), holder(tx, about).id if about else None
             )
 
         wanted = [desk.database.read_now(item)]
@@ -167,13 +164,13 @@ def _facts(tx: "Tx", kind: "Kind", pairs: Sequence[str], agency: str) -> dict[st
         if not sign:
             raise Refused("request-facts", key=pair[:40])
         if key in _UNITS:
-            found[_UNITS[key]] = _unit_of(tx, value).id
+            found[_UNITS[key]] = unit_of(tx, value).id
         elif key in _PEOPLE:
-            found[_PEOPLE[key]] = _holder(tx, value).id
+            found[_PEOPLE[key]] = holder(tx, value).id
         else:
             found[key] = value
     if kind is Kind.ISSUE:  # who names no unit means the agency itself
-        found.setdefault("unit_id", _unit_of(tx, agency).id)
+        found.setdefault("unit_id", unit_of(tx, agency).id)
     return found
 
 
@@ -193,7 +190,7 @@ def _hand_in(
     now = desk.clock.now()
 
     def make(tx: "Tx") -> tuple[int, int]:
-        draft = Request(0, kind, _unit_of(tx, unit).id, number, day, summary, basis)
+        draft = Request(0, kind, unit_of(tx, unit).id, number, day, summary, basis)
         return acts.create(tx, desk.who, desk.office, draft, wanted, now)
 
     signed = file.read_bytes() if file is not None else None
@@ -278,7 +275,7 @@ def _judged(tx: "Tx", desk: _Desk, content: bytes, kind: "Kind", unit: str) -> "
     from congvu.directory.requests import Request
 
     now = desk.clock.now()
-    agency = _unit_of(tx, unit)
+    agency = unit_of(tx, unit)
     profile = desk.office.profile(tx, agency.id)
     found = sheets.meet(tx, sheets.read(content, kind, desk.config, profile, day_of(now)), agency.id)
     draft = Request(0, kind, agency.id, "", "", "")
@@ -325,9 +322,7 @@ def request_overdue(data: Data) -> None:
 
 
 @app.command("show")
-def request_show(
-    number: Number, data: Data, as_json: Annotated[bool, typer.Option("--json", help="In JSON / as JSON.")] = False
-) -> None:
+def request_show(number: Number, data: Data, as_json: Json = False) -> None:
     """Xem phiếu, từng dòng với địa chỉ dự kiến và điều cần kiểm tra / a request with what would come of each line."""
     from congvu.actions import answers
     from congvu.actions import requests as acts

@@ -259,7 +259,7 @@ def test_a_day_of_the_clock(office: Office) -> None:
 
 
 def lifecycle_number(office: Office, local: str) -> int:
-    return office.db.read_now(lifecycle.number_of, f"{local}@xa.test")
+    return office.db.read_now(accounts.must_hold, f"{local}@xa.test").account_id
 
 
 def daily_seen(tx: Tx, numbers: list[int], now: float) -> None:
